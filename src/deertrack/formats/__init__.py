@@ -1,0 +1,1 @@
+"""Other people's files turned into domain records, and back. Knows no database."""

@@ -1,0 +1,1 @@
+"""Pixels and model weights: reading photos, cropping, model packs, engines, embedding."""
