@@ -65,13 +65,15 @@ def normalise(rows: NDArray[np.floating]) -> Vectors:
     rows = np.asarray(rows, dtype=np.float64)
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     if not np.isfinite(lengths).all() or (lengths == 0).any():
-        raise InputError("expected finite vectors other than zero; an all-zero or NaN vector has no direction")
-    return (rows / lengths).astype(np.float32)
+        raise InputError("expected finite vectors other than zero, which have no direction")
+    unit: Vectors = (rows / lengths).astype(np.float32)
+    return unit
 
 
 def norm_error(rows: Vectors) -> NDArray[np.float64]:
     """How far each row of an (n, d) array is from length 1, in [0, ∞)."""
-    return np.abs(1.0 - np.linalg.norm(rows.astype(np.float64), axis=-1))
+    error: NDArray[np.float64] = np.abs(1.0 - np.linalg.norm(rows.astype(np.float64), axis=-1))
+    return error
 
 
 def check_vectors(rows: Vectors) -> None:
@@ -84,7 +86,9 @@ def check_vectors(rows: Vectors) -> None:
         raise InputError(f"expected (n, {DIMENSIONS}) float32 vectors, got {rows.shape} {rows.dtype}")
     worst = float(norm_error(rows).max(initial=0.0))
     if not worst < NORM_TOLERANCE:
-        raise InputError(f"expected unit vectors (norm error < {NORM_TOLERANCE}), got an error of {worst:.2g}")
+        raise InputError(
+            f"expected unit vectors, got a norm error of {worst:.2g} (< {NORM_TOLERANCE} needed)"
+        )
 
 
 def pool(rows: Vectors) -> Vectors:

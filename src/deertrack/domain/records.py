@@ -101,8 +101,8 @@ class DetectorResult:
 class PhotoFacts:
     """What the file itself says: nothing here is guessed.
 
-    ``width`` and ``height`` are in pixels as the viewer sees the photo (after EXIF rotation). ``clock`` is the
-    camera's own clock without a zone, ``offset_minutes`` the offset from UTC that the camera wrote, if it did.
+    ``width`` and ``height`` are in pixels as the viewer sees the photo (after EXIF rotation). ``clock`` is
+    the camera's own clock without a zone, ``offset_minutes`` its offset from UTC if the camera wrote one.
     """
 
     sha256: bytes

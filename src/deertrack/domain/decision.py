@@ -1,0 +1,137 @@
+"""Assign, New or Review: the decision about one sighting, as numbered rules.
+
+Thresholds are probabilities, never wished-for numbers of deer. The default leans towards two records for one
+animal rather than one record for two: a merge can be suggested later, a wrong mixture is hard to take apart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from deertrack.domain.calibration import Calibration
+from deertrack.domain.errors import InputError
+
+
+class Outcome(StrEnum):
+    """What is decided about a sighting."""
+
+    ASSIGN = "assign"
+    NEW = "new"
+    REVIEW = "review"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A known individual that a sighting might be.
+
+    ``similarity`` is the raw weighted cosine in [-1, 1], ``probability`` the calibrated chance in [0, 1] that
+    it is this animal.
+    """
+
+    deer_id: int
+    similarity: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When the machine decides alone.
+
+    ``assign_at``: a candidate at least this probable is assigned ("at most 5 in 100 wrong" is 0.95).
+    ``new_at``: where it is at least this probable that the animal is none of the known, it is new. Lower than
+    ``assign_at``: two records for one animal are easier to mend than one record for two.
+    ``unmet``: how many animals may be about that were never met; the more, the likelier a new one is new.
+    """
+
+    assign_at: float = 0.95
+    new_at: float = 0.5
+    unmet: float = 25.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.assign_at <= 1 and 0 < self.new_at <= 1 and self.assign_at + self.new_at > 1):
+            raise InputError(
+                "expected assign_at and new_at in (0, 1] that cannot both be reached (their sum above 1), "
+                f"got {self.assign_at} and {self.new_at}"
+            )
+        if not self.unmet > 0:
+            raise InputError(f"expected a number of unmet animals above 0, got {self.unmet}")
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What a search makes probable: its candidates, best first, and that the animal is none of the known.
+
+    The probabilities and ``new`` sum to at most 1; what is left belongs to individuals further down.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    new: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome and the belief behind it.
+
+    ``deer_id`` is set for ASSIGN only; an individual is made for NEW when the decision is stored.
+    """
+
+    outcome: Outcome
+    belief: Belief
+    deer_id: int | None = None
+
+
+def believe(
+    matches: Sequence[tuple[int, float]], *, gallery_size: int, calibration: Calibration, unmet: float
+) -> Belief:
+    """Who it may be, given that it is at most one of all known animals.
+
+    Bayes over the known animals and the unmet ones, each as likely as any other beforehand:
+    ``P(i) = LR(i) / (unmet + sum of LR over the gallery)`` and ``P(new) = unmet / (the same)``.
+
+    Args:
+        matches: individual and similarity (in [-1, 1]) of the best candidates of a search, best first.
+        gallery_size: all comparable individuals. Those below the best candidates count with the ratio of the
+            last one, at most 1: on average, different animals have a likelihood ratio of 1.
+        calibration: what a similarity says.
+        unmet: how many animals may be about that were never met.
+    """
+    if not matches:
+        return Belief()
+    ratios = calibration.likelihood_ratios([similarity for _, similarity in matches])
+    rest = max(gallery_size - len(ratios), 0) * min(1.0, float(ratios[-1]))
+    total = unmet + float(ratios.sum()) + rest
+    candidates = tuple(
+        Candidate(deer_id, similarity, float(ratio) / total)
+        for (deer_id, similarity), ratio in zip(matches, ratios, strict=True)
+    )
+    return Belief(candidates, unmet / total)
+
+
+def decide(belief: Belief, policy: Policy, *, vetoed: frozenset[int] = frozenset()) -> Decision:
+    """Decide about one sighting.
+
+    1. A vetoed individual (already in the same photo, say) is no candidate; its share goes to all others.
+    2. Nobody comparable is known: NEW.
+    3. The best candidate reaches ``assign_at``: ASSIGN.
+    4. That it is none of the known reaches ``new_at``: NEW.
+    5. Anything else: REVIEW.
+    """
+    belief = _without(belief, vetoed)
+    if not belief.candidates:
+        return Decision(Outcome.NEW, belief)
+    best = belief.candidates[0]
+    if best.probability >= policy.assign_at:
+        return Decision(Outcome.ASSIGN, belief, best.deer_id)
+    if belief.new >= policy.new_at:
+        return Decision(Outcome.NEW, belief)
+    return Decision(Outcome.REVIEW, belief)
+
+
+def _without(belief: Belief, vetoed: frozenset[int]) -> Belief:
+    kept = [c for c in belief.candidates if c.deer_id not in vetoed]
+    gone = sum(c.probability for c in belief.candidates if c.deer_id in vetoed)
+    # Never less than what is kept: beside an overwhelming vetoed candidate, 1 - gone is nothing but rounding.
+    left = max(1 - gone, belief.new + sum(c.probability for c in kept)) or 1.0
+    return Belief(
+        tuple(Candidate(c.deer_id, c.similarity, c.probability / left) for c in kept), belief.new / left
+    )
