@@ -1,0 +1,3 @@
+ALTER TABLE detections DROP COLUMN IF EXISTS sighting_id;
+DROP TABLE IF EXISTS sightings;
+DROP TABLE IF EXISTS encounters;

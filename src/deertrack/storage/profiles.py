@@ -1,0 +1,89 @@
+"""Profile vectors: the copy on ``deer`` that searches use, taken from the immutable vectors of detections."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deertrack.domain.embedding import Output
+from deertrack.storage.db import Connection
+from deertrack.storage.embeddings import PendingPhoto, RegisteredVersion, as_pending
+from deertrack.storage.queries import load_queries
+
+_SQL = load_queries("profiles")
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How far a version reaches: active, sighted individuals; those with its profile; those that could have one."""
+
+    deer: int
+    in_profile: int
+    embedded: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every individual has a detection with this version's vectors."""
+        return self.embedded == self.deer
+
+
+def coverage(connection: Connection, target: RegisteredVersion) -> Coverage:
+    """How many individuals a version can search."""
+    row = connection.execute(_SQL["coverage"], _parameters(target)).fetchone()
+    assert row is not None
+    return Coverage(**row)
+
+
+def profiles_to_embed(
+    connection: Connection,
+    target: RegisteredVersion,
+    *,
+    limit: int | None = None,
+    deer_ids: Sequence[int] | None = None,
+    unreachable: Sequence[int] = (),
+) -> dict[int, int]:
+    """Individuals whose best detection lacks vectors of the target: deer id → detection id, by deer id.
+
+    Args:
+        limit: so many at most.
+        deer_ids: only among these.
+        unreachable: image ids to pass over: their files are gone, so the next-best detection is wanted.
+    """
+    parameters = {
+        **_parameters(target),
+        "limit": limit,
+        "deer_ids": None if deer_ids is None else list(deer_ids),
+        "unreachable": list(unreachable),
+    }
+    rows = connection.execute(_SQL["profiles_to_embed"], parameters)
+    return {row["deer_id"]: row["detection_id"] for row in rows}
+
+
+def photos_of(connection: Connection, detection_ids: Sequence[int]) -> list[PendingPhoto]:
+    """The photos of some detections, each with those detections and its files."""
+    rows = connection.execute(_SQL["detections_to_embed"], {"detection_ids": list(detection_ids)})
+    return [as_pending(row) for row in rows]
+
+
+def put_profiles(
+    connection: Connection, target: RegisteredVersion, *, deer_ids: Sequence[int] | None = None
+) -> list[int]:
+    """Copy the target's vectors of each individual's best detection into its profile; returns who changed.
+
+    Only the columns that the target searches are written (spec, phase 2: the old ``feature_vector`` stays).
+
+    Args:
+        deer_ids: only these; None for all.
+    """
+    parameters = {**_parameters(target), "deer_ids": None if deer_ids is None else list(deer_ids)}
+    return [row["id"] for row in connection.execute(_SQL["put_profiles"], parameters)]
+
+
+def _parameters(target: RegisteredVersion) -> dict[str, Any]:
+    searched = {output: target.models[output] for output in target.version.search_outputs}
+    return {
+        "version": target.version.name,
+        "models": list(searched.values()),
+        "single": searched.get(Output.SINGLE),
+        "multiscale": searched.get(Output.MULTISCALE),
+        "partner": searched.get(Output.PARTNER),
+    }
