@@ -1,0 +1,240 @@
+"""Who is it: encounters, tracks, the search in the gallery, and the decision, one encounter at a time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+
+from deertrack.domain.calibration import Calibration
+from deertrack.domain.decision import Belief, Decision, Outcome, Policy, believe, decide
+from deertrack.domain.embedding import Output, Vectors, pool
+from deertrack.domain.encounters import Grouping, Shot, Track, associate, split_by_pause
+from deertrack.domain.fusion import Weights, joint_vectors
+from deertrack.services.progress import SILENT, Progress
+from deertrack.storage import embeddings, gallery, profiles, sightings
+from deertrack.storage.db import Connection, Database
+from deertrack.storage.embeddings import RegisteredVersion
+from deertrack.storage.sightings import PlacedDetection, SightingDetection
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """Everything that a decision depends on, besides the photos."""
+
+    registered: RegisteredVersion
+    calibration: Calibration
+    weights: Weights = field(default_factory=Weights)
+    policy: Policy = field(default_factory=Policy)
+    grouping: Grouping = field(default_factory=Grouping)
+
+
+@dataclass(slots=True)
+class Identified:
+    """What was decided now, in numbers of tracks (sightings)."""
+
+    encounters: int = 0
+    tracks: int = 0
+    matched: int = 0
+    new: int = 0
+    review: int = 0
+
+
+def identify(db: Database, matcher: Matcher, *, progress: Progress = SILENT) -> Identified:
+    """Group what is embedded and decide about every sighting that nobody decided about.
+
+    Raises:
+        FingerprintMismatchError: some known individuals have vectors of another model.
+    """
+    outcome = Identified()
+    _group(db, matcher, outcome, progress)
+    with db.transaction() as connection:
+        if gallery.count_incomparable(connection, matcher.registered):
+            # After a schema was rolled back and migrated again, profiles are empty but their source is not.
+            profiles.put_profiles(connection, matcher.registered)
+        gallery.check_comparable(connection, matcher.registered)
+        todo = sightings.undecided_encounters(connection)
+    progress.start("Identifying", len(todo))
+    for encounter_id in todo:
+        with db.transaction() as connection:
+            sightings.lock_deciding(connection)
+            _decide_encounter(connection, matcher, encounter_id, outcome)
+        progress.advance()
+    return outcome
+
+
+def _group(db: Database, matcher: Matcher, outcome: Identified, progress: Progress) -> None:
+    """Make encounters and tracks of detections that belong to none, station by station."""
+    with db.transaction() as connection:
+        stations = sightings.stations_to_group(connection)
+    progress.start("Grouping into encounters", len(stations))
+    for station_id, _ in stations:
+        with db.transaction() as connection:
+            sightings.lock_deciding(connection)  # nobody decides about half an encounter
+            placed = sightings.ungrouped(connection, station_id, list(matcher.registered.models.values()))
+            timed = [d for d in placed if d.taken_at is not None]
+            for part in split_by_pause([_instant(d) for d in timed], matcher.grouping.encounter_gap):
+                new_encounters, new_tracks = _group_timed(connection, matcher, station_id, timed[part])
+                outcome.encounters += new_encounters
+                outcome.tracks += new_tracks
+            # A photo without a time could belong to any encounter, so it is one of its own.
+            untimed = (d for d in placed if d.taken_at is None)
+            for _, photo in groupby(untimed, key=lambda d: d.image_id):
+                encounter_id = sightings.add_encounter(connection, station_id, None, None)
+                outcome.encounters += 1
+                outcome.tracks += _put_tracks(connection, matcher, encounter_id, list(photo), [])
+        progress.advance()
+
+
+def _group_timed(
+    connection: Connection, matcher: Matcher, station_id: int, placed: Sequence[PlacedDetection]
+) -> tuple[int, int]:
+    """One encounter's worth of detections; returns how many encounters and tracks are new."""
+    first, last = _instant(placed[0]), _instant(placed[-1])
+    gap = matcher.grouping.encounter_gap
+    encounter_id = sightings.encounter_near(connection, station_id, first, last, gap)
+    if encounter_id is None:
+        encounter_id = sightings.add_encounter(connection, station_id, first, last)
+        return 1, _put_tracks(connection, matcher, encounter_id, placed, [])
+    sightings.extend_encounter(connection, encounter_id, first, last)
+    known = sightings.encounter_shots(connection, encounter_id)
+    return 0, _put_tracks(connection, matcher, encounter_id, placed, known)
+
+
+def _put_tracks(
+    connection: Connection,
+    matcher: Matcher,
+    encounter_id: int,
+    placed: Sequence[PlacedDetection],
+    known: Sequence[PlacedDetection],
+) -> int:
+    """Join detections into tracks, continuing the encounter's known ones; returns how many are new."""
+    shots = _shots(connection, matcher, [*known, *placed])
+    tracks = [
+        Track([shots[d.detection_id] for d in seen], sighting_id)
+        for sighting_id, seen in groupby(known, key=lambda d: d.sighting_id)
+    ]
+    of_animal = _by_individual(connection, encounter_id, tracks)
+    animals = [Track([s for t in same for s in t.shots], same[0].sighting_id) for same in of_animal]
+    counts = [len(animal.shots) for animal in animals]
+    joined = associate([shots[d.detection_id] for d in placed], matcher.grouping, animals)
+    for animal, count, same in zip(joined, counts, of_animal, strict=False):
+        for shot in animal.shots[count:]:
+            _nearest(same, shot).shots.append(shot)
+    tracks += joined[len(of_animal) :]
+    for track in tracks:
+        sightings.put_sighting(
+            connection,
+            encounter_id,
+            [shot.detection_id for shot in track.shots],
+            track.sex,
+            sighting_id=track.sighting_id,
+        )
+    return sum(track.sighting_id is None for track in tracks)
+
+
+def _by_individual(connection: Connection, encounter_id: int, tracks: Sequence[Track]) -> list[list[Track]]:
+    """An encounter's tracks, those of one individual together: it is never in two places of one photo."""
+    rows = sightings.encounter_sightings(connection, encounter_id) if tracks else []
+    individual = {row.sighting_id: row.deer_id for row in rows}
+    of_animal: dict[tuple[int | None, int | None], list[Track]] = {}
+    for track in tracks:
+        deer_id = individual.get(track.sighting_id or 0)
+        of_animal.setdefault((deer_id, None if deer_id else track.sighting_id), []).append(track)
+    return list(of_animal.values())
+
+
+def _nearest(tracks: Sequence[Track], shot: Shot) -> Track:
+    """The track that was seen closest in time to a shot."""
+    return min(tracks, key=lambda track: min(abs(_instant(s) - _instant(shot)) for s in track.shots))
+
+
+def _shots(connection: Connection, matcher: Matcher, placed: Sequence[PlacedDetection]) -> dict[int, Shot]:
+    ids = [d.detection_id for d in placed]
+    vectors = embeddings.load_vectors(connection, matcher.registered, ids)
+    shares = matcher.weights.of(matcher.registered.version)
+    looks = joint_vectors({output: embeddings.stack(vectors[output], ids) for output in shares}, shares)
+    return {
+        d.detection_id: Shot(d.detection_id, d.image_id, d.taken_at, d.box, d.sex, row)
+        for d, row in zip(placed, looks, strict=True)
+    }
+
+
+def _decide_encounter(
+    connection: Connection, matcher: Matcher, encounter_id: int, outcome: Identified
+) -> None:
+    """Decide about an encounter's open sightings, the surest first; two in one photo never get one deer."""
+    rows = sightings.encounter_sightings(connection, encounter_id)
+    by_sighting = {key: list(group) for key, group in groupby(rows, key=lambda r: r.sighting_id)}
+    undecided = [key for key, seen in by_sighting.items() if seen[0].state == "undecided"]
+    vectors = embeddings.load_vectors(
+        connection, matcher.registered, [r.detection_id for key in undecided for r in by_sighting[key]]
+    )
+    taken = {key: seen[0].deer_id for key, seen in by_sighting.items() if seen[0].deer_id}
+    photos = {key: {r.image_id for r in seen} for key, seen in by_sighting.items()}
+    beliefs = {key: _search(connection, matcher, by_sighting[key], vectors) for key in undecided}
+    for key in sorted(undecided, key=lambda key: (-_surest(beliefs[key]), key)):
+        vetoed = frozenset(deer for other, deer in taken.items() if photos[other] & photos[key])
+        decision = decide(beliefs[key], matcher.policy, vetoed=vetoed)
+        deer_id = _carry_out(connection, matcher, by_sighting[key], vectors, decision)
+        sightings.record_decision(
+            connection,
+            key,
+            decision,
+            deer_id=deer_id,
+            policy=matcher.policy,
+            registered=matcher.registered,
+        )
+        if deer_id is not None:
+            taken[key] = deer_id
+            gallery.note_sighting(connection, deer_id, by_sighting[key][0].sex)
+        outcome.matched += decision.outcome is Outcome.ASSIGN
+        outcome.new += decision.outcome is Outcome.NEW
+        outcome.review += decision.outcome is Outcome.REVIEW
+
+
+def _surest(belief: Belief) -> float:
+    return belief.candidates[0].probability if belief.candidates else 0.0
+
+
+def _search(
+    connection: Connection,
+    matcher: Matcher,
+    seen: Sequence[SightingDetection],
+    vectors: Mapping[Output, Mapping[int, Vectors]],
+) -> Belief:
+    ids = [row.detection_id for row in seen]
+    outputs = matcher.registered.version.search_outputs
+    query = {output: pool(embeddings.stack(vectors[output], ids)) for output in outputs}
+    matches = gallery.search(connection, matcher.registered, query, sex=seen[0].sex, weights=matcher.weights)
+    return believe(
+        [(m.deer_id, m.similarity) for m in matches],
+        gallery_size=gallery.gallery_size(connection, seen[0].sex),
+        calibration=matcher.calibration,
+        unmet=matcher.policy.unmet,
+    )
+
+
+def _carry_out(
+    connection: Connection,
+    matcher: Matcher,
+    seen: Sequence[SightingDetection],
+    vectors: Mapping[Output, Mapping[int, Vectors]],
+    decision: Decision,
+) -> int | None:
+    """The individual that the sighting belongs to from now on, made if it is new; None for a review."""
+    if decision.outcome is not Outcome.NEW:
+        return decision.deer_id
+    # Spec, phase 2: the best-quality detection has the highest confidence, then the largest box.
+    best = max(seen, key=lambda r: (r.confidence, r.area, -r.detection_id)).detection_id
+    return gallery.add_deer(
+        connection,
+        matcher.registered,
+        sex=seen[0].sex,
+        profile_detection_id=best,
+        vectors={output: by_id[best] for output, by_id in vectors.items()},
+    )
+
+
+def _instant(placed: PlacedDetection | Shot) -> datetime:
+    assert placed.taken_at is not None
+    return placed.taken_at

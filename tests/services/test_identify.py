@@ -1,0 +1,388 @@
+"""Who is it: encounters, tracks and decisions of animals whose looks are known, through the real database."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deertrack.domain.decision import Policy
+from deertrack.domain.encounters import Grouping
+from deertrack.domain.errors import FingerprintMismatchError
+from deertrack.domain.names import friendly_name
+from deertrack.domain.records import Box, Sex
+from deertrack.services.identify import Identified, Matcher, identify
+from deertrack.services.individuals import rename
+from deertrack.services.stations import shift_clock
+from deertrack.storage.db import Database
+
+LEFT, MIDDLE, RIGHT = Box(0.02, 0.2, 0.25, 0.5), Box(0.35, 0.2, 0.25, 0.5), Box(0.7, 0.2, 0.25, 0.5)
+MINUTE, HOUR = 60, 3600
+Ask = Callable[..., Any]
+
+
+def test_one_animal_again_and_again(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, groups: Ask
+) -> None:
+    for visit in range(4):
+        stage.burst("Creek", visit * HOUR, seen(1), photos=3)
+    assert identify(db, matcher) == Identified(encounters=4, tracks=4, matched=3, new=1)
+    assert list(groups().values()) == [[1]] * 12
+    assert identify(db, matcher) == Identified()
+
+
+def test_different_animals_stay_apart(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, groups: Ask
+) -> None:
+    for animal in range(6):
+        stage.burst("Creek", animal * HOUR, seen(animal))
+        stage.burst("Pond", animal * HOUR + HOUR / 2, seen(animal))
+    assert identify(db, matcher) == Identified(encounters=12, tracks=12, matched=6, new=6)
+    assert [numbers[0] for numbers in groups().values()] == [n for n in range(1, 7) for _ in range(4)]
+
+
+def test_unsure_waits_for_a_person_and_makes_nobody(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, one: Ask, groups: Ask
+) -> None:
+    stage.photo("Creek", 0, seen(1, likeness=1))
+    stage.photo("Creek", HOUR, seen(1, likeness=0.74))
+    assert identify(db, matcher) == Identified(encounters=2, tracks=2, new=1, review=1)
+    assert list(groups().values()) == [[1], [None]]
+    assert one("SELECT count(*) FROM deer") == 1
+    assert identify(db, matcher) == Identified()  # it is not asked again
+
+
+# -- encounters and tracks ----------------------------------------------------------------------------------
+
+
+def test_a_pause_or_another_station_ends_an_encounter(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, rows: Ask
+) -> None:
+    for seconds in (0, 59, 118, 178):  # the last pause is a full minute
+        stage.photo("Creek", seconds, seen(1))
+    stage.photo("Pond", 30, seen(1))
+    identify(db, matcher)
+    spans = rows("SELECT extract(epoch FROM ended_at - started_at)::int AS s FROM encounters ORDER BY id")
+    assert sorted(row["s"] for row in spans) == [0, 0, 118]
+
+
+def test_two_in_one_photo_are_never_one_even_if_they_look_alike(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, groups: Ask
+) -> None:
+    stage.burst("Creek", 0, seen(1, LEFT, likeness=0.999))
+    twins = [seen(1, LEFT, likeness=0.999), seen(1, RIGHT, likeness=0.999)]
+    stage.burst("Creek", HOUR, *twins, photos=3)
+    outcome = identify(db, matcher)
+    assert (outcome.tracks, outcome.matched, outcome.new) == (3, 1, 2)
+    for numbers in groups().values():
+        assert len(set(numbers)) == len(numbers)
+
+
+def test_two_animals_through_a_burst(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, groups: Ask
+) -> None:
+    """They change places: looks, not the order of boxes, tell who is who."""
+    stage.photo("Creek", 0, seen(1, LEFT), seen(2, RIGHT))
+    stage.photo("Creek", 3, seen(2, LEFT), seen(1, RIGHT))
+    stage.photo("Creek", 6, seen(2, MIDDLE))
+    assert identify(db, matcher) == Identified(encounters=1, tracks=2, new=2)
+    numbers = list(groups().values())
+    assert numbers[0] == numbers[1][::-1]
+    assert numbers[2] == [numbers[0][1]]
+
+
+def test_sexes_that_contradict_each_other_never_join(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, rows: Ask
+) -> None:
+    stage.photo("Creek", 0, seen(1, sex=Sex.MALE, likeness=0.999))
+    stage.photo("Creek", HOUR, seen(1, sex=Sex.FEMALE, likeness=0.999))
+    assert identify(db, matcher).new == 2
+    assert [row["sex"] for row in rows("SELECT sex FROM deer ORDER BY number")] == ["male", "female"]
+
+
+def test_unknown_sex_matches_and_is_learned(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, one: Ask
+) -> None:
+    stage.photo("Creek", 0, seen(1))
+    stage.photo("Creek", HOUR, seen(1, sex=Sex.FEMALE))
+    stage.photo("Creek", 2 * HOUR, seen(1))
+    outcome = identify(db, matcher)
+    assert (outcome.matched, outcome.new) == (2, 1)
+    assert one("SELECT sex FROM deer") == "female"
+
+
+def test_photos_without_a_time_are_identified_too(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, groups: Ask, rows: Ask
+) -> None:
+    stage.photo("Creek", None, seen(1))
+    stage.photo("Creek", None, seen(1, LEFT), seen(2, RIGHT))
+    stage.photo("Creek", 0, seen(2))
+    assert identify(db, matcher) == Identified(encounters=3, tracks=4, matched=2, new=2)
+    assert list(groups().values()) == [[2], [2, 1], [1]]  # what has a time is decided first
+    assert rows("SELECT started_at FROM encounters WHERE started_at IS NOT NULL") != []
+    assert len(rows("SELECT 1 FROM encounters WHERE started_at IS NULL AND ended_at IS NULL")) == 2
+
+
+def test_detections_without_vectors_wait(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, one: Ask
+) -> None:
+    stage.photo("Creek", 0, seen(1))
+    image = stage.photo("Creek", HOUR, seen(2))
+    with db.transaction() as connection:
+        connection.execute(
+            "DELETE FROM detection_embeddings e USING detections d, models m WHERE d.id = e.detection_id "
+            "AND m.id = e.model_id AND d.image_id = %s AND m.output = 'feature_vector'",
+            [image],
+        )
+    assert identify(db, matcher).tracks == 1
+    assert one("SELECT sighting_id FROM detections WHERE image_id = %s", image) is None
+
+
+# -- late photos --------------------------------------------------------------------------------------------
+
+
+def test_late_photos_extend_an_encounter_and_keep_its_decisions(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, groups: Ask, rows: Ask
+) -> None:
+    stage.photo("Creek", 0, seen(1, LEFT))
+    stage.photo("Creek", 12, seen(1, LEFT))
+    identify(db, matcher)
+    before = rows("SELECT id, deer_id, state FROM sightings ORDER BY id")
+    stage.photo("Creek", -5, seen(1, LEFT))  # from a second camera, say
+    stage.photo("Creek", 6, seen(1, LEFT), seen(2, RIGHT))
+    stage.photo("Creek", 18, seen(1, LEFT))
+    assert identify(db, matcher) == Identified(tracks=1, new=1)
+    assert rows("SELECT id, deer_id, state FROM sightings ORDER BY id")[: len(before)] == before
+    assert list(groups().values()) == [[1], [1], [1], [1, 2], [1]]
+    (span,) = rows("SELECT extract(epoch FROM ended_at - started_at)::int AS s FROM encounters")
+    assert span["s"] == 23
+
+
+def test_late_photos_never_give_one_individual_two_places_in_a_photo(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, groups: Ask
+) -> None:
+    """Two tracks of one encounter were both taken for one animal; then a photo shows them side by side."""
+    stage.photo("Creek", 0, seen(1, LEFT, likeness=0.999))
+    identify(db, matcher)
+    stage.photo("Creek", HOUR, seen(1, LEFT, likeness=0.96))
+    stage.photo("Creek", HOUR + 14, seen(1, RIGHT, likeness=0.96))
+    matcher = replace(matcher, grouping=Grouping())  # looks alone never continue a track
+    assert identify(db, matcher).matched == 2
+    stage.photo("Creek", HOUR + 7, seen(1, LEFT, likeness=0.96), seen(1, RIGHT, likeness=0.96))
+    before = list(groups().values())[:3]
+    identify(db, matcher)
+    after = list(groups().values())
+    assert before == after[:3] == [[1], [1], [1]]
+    assert len(set(after[3])) == 2
+
+
+def test_many_late_photos_in_any_order(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, groups: Ask
+) -> None:
+    """Photos arrive in random portions: no photo ever shows one individual twice, no decision ever changes."""
+    rng = np.random.default_rng(3)
+    shots = [
+        (visit * 10 * MINUTE + step * 7, [1 + (visit + k) % 5 for k in range(rng.integers(1, 4))])
+        for visit in range(8)
+        for step in range(4)
+    ]
+    decided: dict[Any, Any] = {}
+    for portion in np.array_split(rng.permutation(len(shots)), 5):
+        for index in portion:
+            seconds, animals = shots[index]
+            boxes = [LEFT, MIDDLE, RIGHT]
+            stage.photo("Creek", seconds, *(seen(a, b) for a, b in zip(animals, boxes, strict=False)))
+        identify(db, matcher)
+        now = groups()
+        assert {image: now[image] for image in decided} == decided
+        decided = now
+        for numbers in now.values():
+            named = [n for n in numbers if n is not None]
+            assert len(set(named)) == len(named)
+    assert len({n for numbers in decided.values() for n in numbers}) == 5
+
+
+def test_late_photos_after_a_clock_was_shifted(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, one: Ask
+) -> None:
+    stage.burst("Creek", 0, seen(1))
+    identify(db, matcher)
+    shift_clock(db, "Creek", timedelta(hours=1))
+    stage.burst("Creek", 6, seen(1))  # the same camera, the same wrong clock
+    assert identify(db, matcher) == Identified()
+    assert one("SELECT count(*) FROM encounters") == 1
+
+
+# -- the individual and the log -----------------------------------------------------------------------------
+
+
+def test_the_profile_is_the_best_detection(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, rows: Ask
+) -> None:
+    """Highest confidence, then the largest box."""
+    small, large = Box(0.1, 0.1, 0.2, 0.2), Box(0.1, 0.1, 0.6, 0.6)
+    stage.photo("Creek", 0, seen(1, large, confidence=0.8))
+    stage.photo("Creek", 2, seen(1, small, confidence=0.95))
+    best = stage.photo("Creek", 4, seen(1, large, confidence=0.95))
+    stage.photo("Creek", 6, seen(1, small, confidence=0.95))
+    assert identify(db, matcher).new == 1
+    (row,) = rows(
+        "SELECT d.image_id, r.embedding_version, r.feature_vector_multiscale = e.embedding AS same, "
+        "r.multiscale_model_id = e.model_id AS model "
+        "FROM deer r JOIN detections d ON d.id = r.profile_detection_id "
+        "JOIN detection_embeddings e ON e.detection_id = d.id "
+        "JOIN models m ON m.id = e.model_id AND m.output = 'feature_vector_multiscale'"
+    )
+    assert row == {"image_id": best, "embedding_version": "v3_stage", "same": True, "model": True}
+
+
+def test_every_decision_is_logged_with_all_that_led_to_it(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, rows: Ask
+) -> None:
+    for seconds, animal, likeness in ((0, 1, 1), (HOUR, 2, 1), (2 * HOUR, 1, 0.98), (3 * HOUR, 1, 0.74)):
+        stage.photo("Creek", seconds, seen(animal, likeness=likeness))
+    identify(db, matcher)
+    log = rows("SELECT c.*, r.number FROM decisions c LEFT JOIN deer r ON r.id = c.deer_id ORDER BY c.id")
+    assert [(d["outcome"], d["number"]) for d in log] == [
+        ("new", 1),
+        ("new", 2),
+        ("assign", 1),
+        ("review", None),
+    ]
+    ids = {row["number"]: row["id"] for row in rows("SELECT number, id FROM deer")}
+    version = matcher.registered.version
+    for decision in log:
+        assert decision["version"] == version.name
+        assert decision["fingerprints"] == {o: version.fingerprints[o] for o in version.search_outputs}
+        assert decision["policy"] == {"assign_at": 0.95, "new_at": 0.5, "unmet": 25.0}
+        assert decision["actor"] == "machine"
+        assert decision["decided_at"] is not None
+        shares = [c["probability"] for c in decision["candidates"]]
+        assert shares == sorted(shares, reverse=True)
+        assert sum(shares) + decision["new_probability"] <= 1 + 1e-9
+    assert (log[0]["candidates"], log[0]["probability"], log[0]["new_probability"]) == ([], None, 1)
+    best, other = log[2]["candidates"]
+    assert (best["deer_id"], other["deer_id"]) == (ids[1], ids[2])
+    assert best["similarity"] == pytest.approx(0.98, abs=1e-3)
+    assert best["probability"] == log[2]["probability"] >= 0.95
+    assert log[3]["candidates"][0]["similarity"] == pytest.approx(0.74, abs=1e-3)
+    assert log[3]["probability"] < 0.95
+    assert log[3]["new_probability"] < 0.5
+
+
+def test_names_and_numbers_stay(db: Database, stage: Any, seen: Any, matcher: Matcher, rows: Ask) -> None:
+    for animal in range(3):
+        stage.photo("Creek", animal * HOUR, seen(animal))
+    identify(db, matcher)
+    named = rows("SELECT number, name FROM deer ORDER BY number")
+    assert named == [{"number": n, "name": friendly_name(n)} for n in (1, 2, 3)]
+    rename(db, "2", "Limpy", actor="test")
+    rename(db, "3", friendly_name(4), actor="test")  # the very name that the next one would get
+    stage.photo("Creek", 5 * HOUR, seen(1))
+    stage.photo("Creek", 6 * HOUR, seen(9))
+    identify(db, matcher)
+    names = [row["name"] for row in rows("SELECT name FROM deer ORDER BY number")]
+    assert names[:3] == [friendly_name(1), "Limpy", friendly_name(4)]
+    assert len(set(map(str.lower, names))) == 4
+    counts = rows("SELECT sighting_count FROM deer ORDER BY number")
+    assert [row["sighting_count"] for row in counts] == [1, 2, 1, 1]
+
+
+def test_a_stricter_policy_assigns_less(db: Database, stage: Any, seen: Any, matcher: Matcher) -> None:
+    stage.photo("Creek", 0, seen(1, likeness=1))
+    stage.photo("Creek", HOUR, seen(1, likeness=0.86))
+    strict = replace(matcher, policy=Policy(assign_at=0.9999))
+    assert identify(db, strict) == Identified(encounters=2, tracks=2, new=1, review=1)
+
+
+def test_individuals_of_another_model_are_an_error_not_a_low_score(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, one: Ask
+) -> None:
+    stage.photo("Creek", 0, seen(1))
+    identify(db, matcher)
+    with db.transaction() as connection:
+        connection.execute("UPDATE deer SET partner_model_id = NULL")
+        connection.execute("DELETE FROM detection_embeddings")
+    stage.photo("Creek", HOUR, seen(1))
+    with pytest.raises(FingerprintMismatchError, match="1 known individuals have no vectors"):
+        identify(db, matcher)
+    assert one("SELECT count(*) FROM deer") == 1
+
+
+def test_empty_profiles_are_filled_again_from_their_detections(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, rows: Ask
+) -> None:
+    """As after `db rollback --to 010` and `db migrate`: the columns are new, their source is not."""
+    stage.photo("Creek", 0, seen(1))
+    identify(db, matcher)
+    columns = "feature_vector_multiscale, feature_vector_efficientnet, multiscale_model_id, partner_model_id"
+    before = rows(f"SELECT {columns} FROM deer")
+    with db.transaction() as connection:
+        connection.execute("UPDATE deer SET " + ", ".join(f"{c} = NULL" for c in columns.split(", ")))
+    identify(db, matcher)
+    assert repr(rows(f"SELECT {columns} FROM deer")) == repr(before)
+
+
+# -- several workers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_at_once_never_make_one_animal_twice(
+    url: str, stage: Any, seen: Any, matcher: Matcher, rows: Ask, groups: Ask, workers: int
+) -> None:
+    """Every animal comes by several stations at about the same time: the worst case for search-then-insert."""
+    animals, stations = 8, 4
+    for animal in range(animals):
+        for place in range(stations):
+            stage.burst(f"S{place}", animal * HOUR + place, seen(animal, LEFT), seen(animal + 50, RIGHT))
+    start = threading.Barrier(workers)
+
+    def work(_: int) -> Identified:
+        with Database(url, size=1) as own:
+            start.wait()
+            return identify(own, matcher)
+
+    with ThreadPoolExecutor(workers) as pool:
+        outcomes = list(pool.map(work, range(workers)))
+    visits = animals * stations
+    assert sum(o.encounters for o in outcomes) == visits
+    assert sum(o.tracks for o in outcomes) == 2 * visits
+    assert sum(o.new for o in outcomes) == 2 * animals
+    assert sum(o.matched for o in outcomes) == 2 * (visits - animals)
+    assert [row["n"] for row in rows("SELECT count(*) AS n FROM decisions GROUP BY sighting_id")] == [
+        1
+    ] * 2 * visits
+    assert [row["number"] for row in rows("SELECT number FROM deer ORDER BY 1")] == list(
+        range(1, 2 * animals + 1)
+    )
+    assert set(Counter(n for numbers in groups().values() for n in numbers).values()) == {2 * stations}
+
+
+def test_a_worker_that_dies_while_deciding_leaves_nothing_half_done(
+    url: str, db: Database, stage: Any, seen: Any, matcher: Matcher, rows: Ask
+) -> None:
+    for visit in range(6):
+        stage.photo("Creek", visit * HOUR, seen(visit % 2))
+
+    class Dying:
+        steps = 0
+
+        def start(self, stage: str, total: int | None) -> None:
+            self.steps = 0
+
+        def advance(self, steps: int = 1) -> None:
+            self.steps += 1
+            if self.steps == 3:
+                raise SystemExit
+
+    with pytest.raises(SystemExit):
+        identify(db, matcher, progress=Dying())
+    assert rows("SELECT count(*) AS n FROM decisions") == [{"n": 3}]
+    rest = identify(db, matcher)
+    assert (rest.encounters, rest.tracks, rest.matched + rest.new) == (0, 0, 3)
+    assert rows("SELECT count(*) AS n FROM deer") == [{"n": 2}]
