@@ -1,0 +1,33 @@
+"""``deertrack status``: the catalogue at a glance."""
+
+from rich.markup import escape
+
+from deertrack import wiring
+from deertrack.entry.cli.console import out, print_json, simple_table
+from deertrack.entry.cli.options import Home, Json, settings_for
+from deertrack.services.individuals import overview
+
+
+def status_command(json: Json = False, home: Home = None) -> None:
+    """Show what the catalogue holds, and what could not be used."""
+    settings = settings_for(home)
+    with wiring.open_database(settings) as db:
+        seen = overview(db)
+    if json:
+        facts = {"problems": seen.problems, "version": seen.version, "drawn": seen.drawn}
+        print_json({**seen.totals, **facts, "home": str(settings.home)})
+        return
+    table = simple_table("", "#")
+    for name, count in seen.totals.items():
+        table.add_row(name.capitalize(), f"{count:,}")
+    out.print(table)
+    if seen.drawn:
+        out.print(
+            "\nHolds photos of the drawn sample herd: nothing here says how well real deer are recognised."
+        )
+    out.print(f"\nEmbedding version: {seen.version or 'none yet'}")
+    for path, reason in seen.problems[:20]:
+        out.print(f"  [yellow]{escape(path)}[/]: {escape(reason)}", soft_wrap=True)
+    if len(seen.problems) > 20:
+        out.print(f"  … and {len(seen.problems) - 20:,} more (--json lists all)")
+    out.print(f"Data: {escape(str(settings.home))}", soft_wrap=True)

@@ -1,0 +1,78 @@
+"""Where things are built and implementations are chosen. Short on purpose."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deertrack.domain.decision import Policy
+from deertrack.domain.encounters import Grouping
+from deertrack.domain.errors import MigrationError
+from deertrack.services.identify import Matcher
+from deertrack.services.versions import active_calibration, active_version
+from deertrack.settings import Settings
+from deertrack.storage.db import Database
+from deertrack.storage.jobs import JobQueue
+from deertrack.storage.lease import in_use
+from deertrack.storage.migrate import migrate, schema_state
+from deertrack.storage.server import EmbeddedServer
+from deertrack.vision.embedder import Embedder
+from deertrack.vision.model_packs import Pack, builtin_pack
+
+
+@contextmanager
+def database_url(settings: Settings) -> Iterator[str]:
+    """The URL to work with, valid inside the block: ``DATABASE_URL``, or the embedded server's.
+
+    The embedded server is started if it must be, and stops when the last command that uses it ends.
+    """
+    if settings.database_url:
+        yield settings.database_url
+        return
+    with in_use(EmbeddedServer(settings.home)) as url:
+        yield url
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Database]:
+    """The catalogue, with its schema up to date.
+
+    Raises:
+        MigrationError: the schema was rolled back on purpose, or an external database holds an older one:
+            only its owner says when to migrate it.
+    """
+    with database_url(settings) as url:
+        state = schema_state(url)
+        if state.rolled_back or (state.pending and state.applied and settings.database_url):
+            raise MigrationError(
+                f"the database lacks {len(state.pending)} migrations, from {state.pending[0]} on",
+                hint="Back it up (`deertrack db backup FILE`), then run `deertrack db migrate`.",
+            )
+        if state.pending:
+            migrate(url)
+        with Database(url) as db:
+            yield db
+
+
+def load_pack(settings: Settings) -> Pack:  # noqa: ARG001 (choosing among packs comes with the lifecycle)
+    """The model pack in use."""
+    return builtin_pack()
+
+
+def make_embedder(settings: Settings, pack: Pack) -> Embedder:
+    """The pack's networks, loaded."""
+    return Embedder(pack, engine=settings.engine, precision=settings.precision, threads=settings.threads)
+
+
+def make_matcher(db: Database, pack: Pack, calibration: Path | None = None) -> Matcher:
+    """How this catalogue decides: its active version and what that version's similarities mean."""
+    registered = active_version(db, pack)
+    curve = active_calibration(db, registered.version, pack, given=calibration)
+    policy = Policy()
+    # After a pause looks alone must be as sure as an assignment, one animal against one other.
+    relink = curve.similarity_at(policy.assign_at / (1 - policy.assign_at))
+    return Matcher(registered, curve, policy=policy, grouping=Grouping(relink_similarity=relink))
+
+
+def job_queue(db: Database) -> JobQueue:
+    """The queue in the catalogue's own database."""
+    return JobQueue(db.url)
