@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deertrack.domain.embedding import EmbeddingVersion, Output, Vectors, check_vectors
-from deertrack.domain.errors import FingerprintMismatchError
+from deertrack.domain.errors import FingerprintMismatchError, NotFoundError
 from deertrack.domain.records import Box
 from deertrack.storage.db import Connection
 from deertrack.storage.queries import load_queries
@@ -73,6 +73,26 @@ def register_version(connection: Connection, version: EmbeddingVersion) -> Regis
             hint="A changed pack needs a new version name; vectors of two models are never compared.",
         )
     return RegisteredVersion(version, models)
+
+
+def find_version(connection: Connection, name: str) -> RegisteredVersion:
+    """A version that was registered before, by name.
+
+    Raises:
+        NotFoundError: there is none; names those that there are.
+    """
+    row = connection.execute(_SQL["version_models"], {"name": name}).fetchone()
+    if row is None:
+        known = [r["name"] for r in connection.execute(_SQL["version_names"])]
+        raise NotFoundError(
+            f"no embedding version {name!r} in this catalogue",
+            hint=f"Known: {', '.join(known) or 'none yet'}.",
+        )
+    made = [output for output in Output if row[output.value] is not None]
+    return RegisteredVersion(
+        EmbeddingVersion(name, row["stage"], row["pack"], {output: row[output.value] for output in made}),
+        {output: row[f"{output.value}_id"] for output in made},
+    )
 
 
 def count_pending(connection: Connection, models: Sequence[int]) -> tuple[int, int]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from deertrack.domain.embedding import Output, Vectors
 from deertrack.domain.errors import FingerprintMismatchError
 from deertrack.domain.fusion import Weights, weighted_query
@@ -41,6 +43,31 @@ def search(
         sex: unknown matches both, and individuals of unknown sex match every query.
         weights: of the ensemble, chosen at query time; any choice runs on the same index.
     """
+    query, parameters = _search(registered, vectors, sex, weights, limit)
+    return [Match(row["deer_id"], row["similarity"]) for row in connection.execute(query, parameters)]
+
+
+def explain_search(
+    connection: Connection,
+    registered: RegisteredVersion,
+    vectors: Mapping[Output, Vectors],
+    *,
+    sex: Sex,
+    weights: Weights,
+) -> str:
+    """PostgreSQL's plan for :func:`search`, as text; it names the index that the search walks."""
+    query, parameters = _search(registered, vectors, sex, weights, 10)
+    rows = connection.execute(sql.SQL("EXPLAIN ") + query, parameters)
+    return "\n".join(row["QUERY PLAN"] for row in rows)
+
+
+def _search(
+    registered: RegisteredVersion,
+    vectors: Mapping[Output, Vectors],
+    sex: Sex,
+    weights: Weights,
+    limit: int,
+) -> tuple[sql.SQL, dict[str, object]]:
     version = registered.version
     shares = weights.of(version)
     parameters: dict[str, object] = {
@@ -52,9 +79,7 @@ def search(
         **{output.value: vectors[output] for output in shares},
         **{f"{output.value}_model": registered.models[output] for output in shares},
     }
-    # Never prepared: a plan made for any sex and limit at once prefers scanning the table to the index.
-    rows = connection.execute(_SQL[_SEARCH_BY_STAGE[version.stage]], parameters, prepare=False)
-    return [Match(row["deer_id"], row["similarity"]) for row in rows]
+    return _SQL[_SEARCH_BY_STAGE[version.stage]], parameters
 
 
 def gallery_size(connection: Connection, sex: Sex) -> int:

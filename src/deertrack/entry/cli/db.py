@@ -1,5 +1,6 @@
 """``deertrack db``: the database behind the catalogue; and ``deertrack status``."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from deertrack import wiring
 from deertrack.domain.errors import InputError
 from deertrack.entry.cli.console import out, print_json, simple_table
 from deertrack.entry.cli.options import Home, Json, settings_for
+from deertrack.services.checks import examine, rebuild_indexes
 from deertrack.storage import backup, lease, migrate
 from deertrack.storage.programs import run_psql
 from deertrack.storage.server import EmbeddedServer
@@ -18,6 +20,8 @@ app = typer.Typer(
     help="The database: PostgreSQL with pgvector, embedded by default, or any server by DATABASE_URL.",
     no_args_is_help=True,
 )
+
+_SHOWN = 10
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
@@ -103,6 +107,37 @@ def db_status(json: Json = False, home: Home = None) -> None:
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), escape(_shown(value)))
     out.print(table)
+
+
+@app.command()
+def check(json: Json = False, home: Home = None) -> None:
+    """Check vectors, versions, counts and indexes. Changes nothing; exits with 1 if something is wrong."""
+    with wiring.open_database(settings_for(home)) as db:
+        found = examine(db)
+    if json:
+        checks = [{**asdict(result), "passed": result.passed} for result in found.results]
+        print_json({"passed": found.passed, "versions": found.versions, "checks": checks})
+    else:
+        for result in found.results:
+            sign = "[green]ok[/]  " if result.passed else "[bold red]FAIL[/]"
+            out.print(f"{sign} {result.holds}")
+            for subject, finding in result.findings[:_SHOWN]:
+                out.print(f"       {escape(subject)} {escape(finding)}", soft_wrap=True)
+            if len(result.findings) > _SHOWN:
+                out.print(f"       … and {len(result.findings) - _SHOWN:,} more (--json lists all)")
+            if not result.passed:
+                out.print(f"       What to do: {escape(result.remedy)}")
+        versions = ", ".join(f"{name}: {count:,}" for name, count in found.versions.items())
+        out.print(f"Individuals by embedding version: {escape(versions) or 'none yet'}")
+    raise typer.Exit(0 if found.passed else 1)
+
+
+@app.command("reindex")
+def reindex_command(home: Home = None) -> None:
+    """Build the vector indexes anew, while other commands go on working."""
+    with wiring.open_database(settings_for(home)) as db:
+        names = rebuild_indexes(db)
+    out.print("\n".join(f"Rebuilt {name}" for name in names))
 
 
 @app.command()

@@ -12,13 +12,17 @@ VALUES (%(name)s, %(stage)s, %(pack)s, %(feature_vector)s, %(feature_vector_mult
 ON CONFLICT (name) DO NOTHING
 
 -- name: version_models
-SELECT v.stage, s.fingerprint AS feature_vector, m.fingerprint AS feature_vector_multiscale,
-       p.fingerprint AS feature_vector_efficientnet
+SELECT v.stage, v.pack, s.fingerprint AS feature_vector, m.fingerprint AS feature_vector_multiscale,
+       p.fingerprint AS feature_vector_efficientnet, s.id AS feature_vector_id,
+       m.id AS feature_vector_multiscale_id, p.id AS feature_vector_efficientnet_id
 FROM embedding_versions v
 LEFT JOIN models s ON s.id = v.single_model_id
 LEFT JOIN models m ON m.id = v.multiscale_model_id
 LEFT JOIN models p ON p.id = v.partner_model_id
 WHERE v.name = %(name)s
+
+-- name: version_names
+SELECT name FROM embedding_versions ORDER BY stage, name
 
 -- name: count_pending
 SELECT count(*) AS photos, coalesce(sum(n), 0)::bigint AS detections FROM (
