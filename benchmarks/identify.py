@@ -51,7 +51,8 @@ def main() -> None:
         )
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report["seconds"].items())
         print(
-            f"{report['photos_new']:,} photos in {wall:.1f} s = {report['photos_new'] / wall:.1f} photos/s ({stages})"
+            f"{report['photos_new']:,} photos in {wall:.1f} s = {report['photos_new'] / wall:.1f} photos/s "
+            f"({stages})"
         )
         print(f"peak memory {peak / 1024 if sys.platform == 'darwin' else peak:,.0f} MiB")
         print(

@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/kill_resume.py CARDS --detections MD.json --kills 3 --seed 1
 
 Runs ``deertrack run`` undisturbed in one home. In another home the same command is killed at random shares of
-the work, a random moment later each time, then left to finish. Prints whether both catalogues hold the same, told by photos
-(sha256), boxes and deer numbers, not by row numbers and dates of entry; exits with 1 if they differ. Without
-arguments it draws a herd.
+the work and then left to finish. Prints whether both catalogues hold the same, told by photos (sha256), boxes and
+deer numbers, not by row numbers and dates of entry; exits with 1 if they differ. Without arguments it draws a
+herd.
 """
 
 import argparse
@@ -31,13 +31,17 @@ TOLERANCE = 1e-5  # of vectors and what is computed from them: batches differ af
 STAGES = ("images", "detections", "detection_embeddings", "sightings", "decisions")
 
 # A detection by its photo and box, wherever another table speaks of it.
-_DETECTION = "(SELECT array[encode(i.sha256, 'hex'), d.bbox_x::text, d.bbox_y::text, d.bbox_width::text, d.bbox_height::text])"
+_DETECTION = (
+    "(SELECT array[encode(i.sha256, 'hex'), "
+    "d.bbox_x::text, d.bbox_y::text, d.bbox_width::text, d.bbox_height::text])"
+)
 _PHOTOS_OF = f"""(SELECT array_agg({_DETECTION} ORDER BY i.sha256, d.bbox_x, d.bbox_y)
                  FROM detections d JOIN images i ON i.id = d.image_id WHERE d.sighting_id = g.id)"""
 _CONTENT = {
     "stations": "SELECT name, latitude, longitude, timezone, clock_shift FROM stations ORDER BY name",
     "photos": """
-        SELECT encode(sha256, 'hex'), s.name, width, height, camera, clock, offset_minutes, taken_at, detector, error
+        SELECT encode(sha256, 'hex'), s.name, width, height, camera, clock, offset_minutes, taken_at,
+               detector, error
         FROM images i JOIN stations s ON s.id = i.station_id ORDER BY 1""",
     "files": """
         SELECT path, size, encode(i.sha256, 'hex'), f.error FROM files f LEFT JOIN images i ON i.id = f.image_id
@@ -63,7 +67,8 @@ _CONTENT = {
     "decisions": f"""
         SELECT {_PHOTOS_OF}, c.outcome, r.number, c.probability, c.new_probability, c.version, c.fingerprints,
                c.policy, c.actor,
-               (SELECT jsonb_agg(k.value - 'deer_id' || jsonb_build_object('number', o.number) ORDER BY k.ordinality)
+               (SELECT jsonb_agg(k.value - 'deer_id' || jsonb_build_object('number', o.number)
+                                 ORDER BY k.ordinality)
                 FROM jsonb_array_elements(c.candidates) WITH ORDINALITY k
                 JOIN deer o ON o.id = (k.value ->> 'deer_id')::bigint)
         FROM decisions c JOIN sightings g ON g.id = c.sighting_id LEFT JOIN deer r ON r.id = c.deer_id
@@ -92,7 +97,7 @@ def differences(expected: Content, found: Content) -> list[str]:
         pairs = list(zip(rows, found[name], strict=False))
         wrong = [(a, b) for a, b in pairs if not same(a, b)]
         if len(rows) != len(found[name]) or wrong:
-            first = f"; first: {str(wrong[0][0]):.200} / {str(wrong[0][1]):.200}" if wrong else ""
+            first = "; first: " + " / ".join(f"{row!s:.200}" for row in wrong[0]) if wrong else ""
             lines.append(f"{name}: {len(rows)} rows / {len(found[name])}, {len(wrong)} of them differ{first}")
     return lines
 
@@ -110,6 +115,19 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+def count_rows(connection: psycopg.Connection[Any]) -> dict[str, int]:
+    """Rows of each table in ``STAGES``; none while there is no such table yet."""
+    counts = dict.fromkeys(STAGES, 0)
+    for table in STAGES:
+        known = connection.execute("SELECT to_regclass(%s)::text", [table]).fetchone()
+        if known and known[0]:
+            row = connection.execute(
+                sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
+            ).fetchone()
+            counts[table] = int(row[0]) if row else 0
+    return counts
+
+
 class Watch:
     """Counts a home's rows while another process works on it. Usable before its database exists."""
 
@@ -118,27 +136,18 @@ class Watch:
         self._connection: psycopg.Connection[Any] | None = None
 
     def rows(self) -> dict[str, int]:
-        """Rows of each table in ``STAGES``; none while there is no such table yet."""
+        """As ``count_rows``; none while the server is not up."""
         try:
-            if self._connection is None:
-                url = self._server.status().url
-                if url is None:
-                    return dict.fromkeys(STAGES, 0)
+            if self._connection is None and (url := self._server.status().url):
                 self._connection = psycopg.connect(url, autocommit=True)
-            return {stage: self._count(self._connection, stage) for stage in STAGES}
-        except psycopg.OperationalError:  # the server is still starting
+            if self._connection is not None:
+                return count_rows(self._connection)
+        except psycopg.OperationalError:  # it is still starting
             self.close()
-            return dict.fromkeys(STAGES, 0)
-
-    @staticmethod
-    def _count(connection: psycopg.Connection[Any], table: str) -> int:
-        found = connection.execute("SELECT to_regclass(%s)", [table]).fetchone()
-        if not found or found[0] is None:
-            return 0
-        row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
-        return int(row[0]) if row else 0
+        return dict.fromkeys(STAGES, 0)
 
     def close(self) -> None:
+        """Disconnect."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -190,11 +199,12 @@ def main() -> None:
     args = parser.parse_args()
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory(prefix="deertrack-bench-") as scratch:
-        cards, detections = args.cards, args.detections
+        cards, detections, options = args.cards, args.detections, list[str]()
         if cards is None:
             herd = draw_herd(Path(scratch, "herd"))
             cards, detections = herd.cards, herd.detections
-        command = [sys.executable, "-m", "deertrack", "run", str(cards), "--json"]
+            options = ["--calibration", str(herd.calibration)]
+        command = [sys.executable, "-m", "deertrack", "run", str(cards), "--json", *options]
         command += ["--detections", str(detections)] if detections else ["--whole-photo"]
         started = time.perf_counter()
         expected = run_to_the_end(command, Path(scratch, "undisturbed"))
@@ -205,16 +215,15 @@ def main() -> None:
         tables = ("photos", "detections", "vectors", "sightings", "decisions")
         total = dict(zip(STAGES, (len(expected[table]) for table in tables), strict=True))
         home = Path(scratch, "killed")
-        # Each table is a fifth of the way; a random share of the whole for every kill, in rising order.
+        # Each table is a fifth of the way; every kill comes at a random share of it, in rising order.
         for share in sorted(rng.random() for _ in range(args.kills)):
 
             def reached(rows: dict[str, int], share: float = share) -> bool:
                 return sum(rows[s] / max(total[s], 1) for s in STAGES) / len(STAGES) >= share
 
             killed = run_and_kill(command, home, reached, delay=rng.uniform(0, 0.5))
-            watch = EmbeddedServer(home)
-            with in_use(watch) as url, psycopg.connect(url) as connection:
-                held = {s: Watch._count(connection, s) for s in STAGES}
+            with in_use(EmbeddedServer(home)) as url, psycopg.connect(url) as connection:
+                held = count_rows(connection)
             done = ", ".join(f"{held[s]:,} of {total[s]:,} {s.replace('_', ' ')}" for s in STAGES)
             print(f"{'killed' if killed else 'ended before it was killed'} at {share:.0%}: {done}")
         started = time.perf_counter()

@@ -53,6 +53,11 @@ def open_database(settings: Settings) -> Iterator[Database]:
             yield db
 
 
+def place_of(settings: Settings) -> str:
+    """Where the data lives, in words that hold no password."""
+    return "the database at DATABASE_URL" if settings.database_url else str(settings.home)
+
+
 def load_pack(settings: Settings) -> Pack:  # noqa: ARG001 (choosing among packs comes with the lifecycle)
     """The model pack in use."""
     return builtin_pack()

@@ -17,6 +17,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from deertrack.entry.cli import console
 from deertrack.entry.cli.main import main
 from deertrack.storage.server import EmbeddedServer
 from deertrack.vision.sample_herd import HerdPlan, HerdSummary, draw_herd
@@ -96,7 +97,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """The same command within this process, which is quicker; ``url`` is DATABASE_URL, others as keywords."""
     for name in [n for n in os.environ if n == "DATABASE_URL" or n.startswith("DEERTRACK_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "200")
+    for terminal in (console.out, console.err):
+        monkeypatch.setattr(terminal, "width", 200)
 
     def run(*arguments: object, url: str = "", **environment: str) -> Said:
         with monkeypatch.context() as patch:

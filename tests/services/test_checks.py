@@ -73,9 +73,7 @@ def test_the_specifications_own_norm_check_would_fail_every_perfect_vector(herd:
         (["UPDATE deer SET multiscale_model_id = partner_model_id WHERE number = 1"], None),
         (["UPDATE deer SET single_model_id = NULL WHERE number = 1"], {"model_columns"}),
         (
-            [
-                "UPDATE deer SET feature_vector = (SELECT feature_vector FROM deer WHERE number = 2) WHERE number = 1"
-            ],
+            ["UPDATE deer d SET feature_vector = o.feature_vector FROM deer o WHERE d.id = 1 AND o.id = 2"],
             {"profile_sources"},
         ),
         (["UPDATE deer SET sighting_count = 7 WHERE number = 3"], {"sighting_counts"}),

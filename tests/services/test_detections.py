@@ -141,7 +141,8 @@ def test_the_first_answer_stays(db: Database, cards: Path, rows: Callable[..., A
         detector="another",
     )
     found, ingested = take_in(db, cards)
-    assert apply_detections(db, found, ingested.catalogued, [later]).detections == 1
+    outcome = apply_detections(db, found, ingested.catalogued, [later])
+    assert (outcome.detections, outcome.without_result) == (1, 2)
     assert rows(
         "SELECT detector, bbox_x FROM detections d JOIN images i ON i.id = d.image_id ORDER BY d.id"
     ) == [

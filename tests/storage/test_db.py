@@ -14,6 +14,7 @@ from deertrack.storage.db import Database
 SEARCH_SETTINGS = {
     "hnsw.ef_search": "100",
     "hnsw.iterative_scan": "strict_order",
+    "random_page_cost": "1.1",
     "jit": "off",
     "TimeZone": "UTC",
 }

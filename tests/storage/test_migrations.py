@@ -182,8 +182,8 @@ def test_migrating_with_rows_keeps_them_and_rolling_back_too(empty_url: str) -> 
 
     migrate(empty_url)
     after = content(empty_url)
-    for table, rows in before.items():
-        assert table == "deer" or after[table] == rows
+    for table in before.keys() - {"deer"}:
+        assert after[table] == before[table]
     new = set(after["deer"][0]) - set(before["deer"][0])
     assert new >= {"feature_vector_multiscale", "feature_vector_efficientnet", "embedding_version"}
     assert [{k: v for k, v in row.items() if k not in new} for row in after["deer"]] == before["deer"]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression
 
 from deertrack.domain.errors import InputError
 
@@ -62,6 +61,8 @@ def fit(similarities: ArrayLike, same: ArrayLike) -> Calibration:
     Raises:
         InputError: fewer than 40 pairs of either kind.
     """
+    from scipy.optimize import isotonic_regression  # slow to import, and only fitting needs it
+
     x = np.asarray(similarities, dtype=np.float64)
     y = np.asarray(same, dtype=bool)
     positives, negatives = int(y.sum()), int((~y).sum())

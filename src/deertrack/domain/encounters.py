@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from deertrack.domain.embedding import Vectors, normalise
 from deertrack.domain.records import Box, Sex
@@ -79,6 +78,8 @@ def associate(shots: Sequence[Shot], grouping: Grouping, known: Sequence[Track] 
         shots: new shots in the order in which they were taken; all with a time, or all from one photo.
         known: tracks that this encounter has already; they may grow and come first in the result.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import, and `deertrack --help` is not
+
     tracks = [Track(list(track.shots), track.sighting_id) for track in known]
     photos: dict[int, list[Shot]] = {}
     for shot in shots:

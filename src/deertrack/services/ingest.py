@@ -87,12 +87,19 @@ class Ingested:
 
     @property
     def duplicates(self) -> list[CataloguedFile]:
-        """Files whose photo another file holds already."""
-        return [file for file in self.catalogued.values() if file.duplicate]
+        """Files whose photo another file holds already, here or on a card that is still in its place."""
+        return [
+            file
+            for file in self.catalogued.values()
+            if file.duplicate and (file.first_path in self.catalogued or Path(file.first_path).exists())
+        ]
 
 
-def find_photos(roots: Sequence[Path]) -> list[FoundPhoto]:
+def find_photos(roots: Sequence[Path], problems: list[Problem] | None = None) -> list[FoundPhoto]:
     """Every photo in these folders and below, sorted by path; hidden files and folders are left out.
+
+    Args:
+        problems: subfolders that cannot be listed are added here.
 
     Raises:
         InputError: a folder that does not exist, or no photo in any of them.
@@ -105,7 +112,7 @@ def find_photos(roots: Sequence[Path]) -> list[FoundPhoto]:
         if root.is_file():
             found.setdefault(root, FoundPhoto(root, root.parent))
             continue
-        for path in _walk(root):
+        for path in _walk(root, problems if problems is not None else []):
             found.setdefault(path, FoundPhoto(path, root))
     if not found:
         kinds = ", ".join(sorted(PHOTO_SUFFIXES))
@@ -115,8 +122,11 @@ def find_photos(roots: Sequence[Path]) -> list[FoundPhoto]:
     return [found[path] for path in sorted(found)]
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
+def _walk(root: Path, problems: list[Problem]) -> Iterator[Path]:
+    def unlisted(error: OSError) -> None:
+        problems.append(Problem(str(error.filename), f"the folder cannot be opened: {error.strerror}"))
+
+    for folder, folders, names in os.walk(root, onerror=unlisted):
         folders[:] = [name for name in folders if not name.startswith((".", "@", "$"))]
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:

@@ -119,7 +119,7 @@ def run(
         InputError: a folder or file that cannot be used at all, or no way to know where the animals are.
     """
     report = RunReport()
-    photos = find_photos(request.roots)
+    photos = find_photos(request.roots, report.problems)
     with _timed(report, "detections"):
         files = _detection_files(db, photos, request)
     with _timed(report, "ingest"):

@@ -109,7 +109,7 @@ def run_command(
     if json:
         print_json({**asdict(report), "nothing_new": report.nothing_new, "home": str(settings.home)})
     else:
-        _show(report, settings.home, home)
+        _show(report, wiring.place_of(settings), home)
     if strict and report.problems:
         raise typer.Exit(EXIT_PROBLEMS)
     return None
@@ -125,7 +125,7 @@ def _show_plan(planned: RunPlan, *, json: bool) -> None:
     return out.print(table)
 
 
-def _show(report: RunReport, home: Path, given_home: Path | None) -> None:
+def _show(report: RunReport, place: str, given_home: Path | None) -> None:
     _show_problems(report)
     table = simple_table("", "#")
     rows = [
@@ -156,7 +156,7 @@ def _show(report: RunReport, home: Path, given_home: Path | None) -> None:
     )
     if report.nothing_new:
         out.print("[bold]Nothing new:[/] every photo here was known already.")
-    out.print(f"Data: {escape(str(home))}", soft_wrap=True)
+    out.print(f"Data: {escape(place)}", soft_wrap=True)
     next_command("report", home=given_home)
 
 

@@ -30,4 +30,4 @@ def status_command(json: Json = False, home: Home = None) -> None:
         out.print(f"  [yellow]{escape(path)}[/]: {escape(reason)}", soft_wrap=True)
     if len(seen.problems) > 20:
         out.print(f"  … and {len(seen.problems) - 20:,} more (--json lists all)")
-    out.print(f"Data: {escape(str(settings.home))}", soft_wrap=True)
+    out.print(f"Data: {escape(wiring.place_of(settings))}", soft_wrap=True)
