@@ -45,16 +45,16 @@ def main() -> None:
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         wall = time.perf_counter() - started
         report = json.loads(done.stdout)
-        # The largest child: the command itself, not the database server, which is nobody's child.
+        # The largest child: the command itself. The database server is nobody's child. Linux counts in KiB.
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (
-            1 if sys.platform == "darwin" else 1024
+            1024**2 if sys.platform == "darwin" else 1024
         )
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report["seconds"].items())
         print(
             f"{report['photos_new']:,} photos in {wall:.1f} s = {report['photos_new'] / wall:.1f} photos/s "
             f"({stages})"
         )
-        print(f"peak memory {peak / 1024 if sys.platform == 'darwin' else peak:,.0f} MiB")
+        print(f"peak memory {peak:,.0f} MiB")
         print(
             f"{report['encounters']} encounters, {report['tracks']} tracks: {report['matched']} matched, "
             f"{report['new']} new, {report['review']} waiting for review"
