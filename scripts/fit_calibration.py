@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    pack = wiring.load_pack(read_settings(args.home[0]))
+    settings = read_settings(args.home[0])
+    with wiring.open_database(settings) as db:
+        pack = wiring.load_pack(settings, db)
     cases: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {version.name: [] for version in pack.versions}
     for home, truth in zip(args.home, args.truth, strict=True):
         with wiring.open_database(read_settings(home)) as db:

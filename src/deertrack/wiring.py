@@ -8,7 +8,8 @@ from deertrack.domain.decision import Policy
 from deertrack.domain.encounters import Grouping
 from deertrack.domain.errors import MigrationError
 from deertrack.services.identify import Matcher
-from deertrack.services.versions import active_calibration, active_version
+from deertrack.services.models import pack_with
+from deertrack.services.versions import active_calibration, active_name, active_version
 from deertrack.settings import Settings
 from deertrack.storage.db import Database
 from deertrack.storage.jobs import JobQueue
@@ -58,9 +59,10 @@ def place_of(settings: Settings) -> str:
     return "the database at DATABASE_URL" if settings.database_url else str(settings.home)
 
 
-def load_pack(settings: Settings) -> Pack:  # noqa: ARG001 (choosing among packs comes with the lifecycle)
-    """The model pack in use."""
-    return builtin_pack()
+def load_pack(settings: Settings, db: Database, version: str | None = None) -> Pack:
+    """The model pack of a version: the one asked for, else the catalogue's active one, else the built-in pack."""
+    name = version or active_name(db)
+    return pack_with(settings.home, name) if name else builtin_pack()
 
 
 def make_embedder(settings: Settings, pack: Pack) -> Embedder:

@@ -12,6 +12,13 @@ from deertrack.storage.embeddings import RegisteredVersion
 from deertrack.vision.model_packs import Pack
 
 
+def active_name(db: Database) -> str | None:
+    """The version that searches use, by name; None in a catalogue that never ran."""
+    with db.transaction() as connection:
+        name: str | None = catalogue.get_setting(connection, catalogue.ACTIVE_VERSION)
+    return name
+
+
 def active_version(db: Database, pack: Pack) -> RegisteredVersion:
     """The catalogue's active version out of this pack; a fresh catalogue takes the pack's highest stage.
 
@@ -19,16 +26,27 @@ def active_version(db: Database, pack: Pack) -> RegisteredVersion:
         FingerprintMismatchError: the pack changed since its version was first used here.
         PackError: the catalogue works with a version that this pack does not have.
     """
+    name = active_name(db)
+    if name is None:
+        name = max(pack.versions, key=lambda v: v.stage).name
+        with db.transaction() as connection:
+            catalogue.put_setting(connection, catalogue.ACTIVE_VERSION, name)
+    return registered_version(db, pack, name)
+
+
+def registered_version(db: Database, pack: Pack, name: str) -> RegisteredVersion:
+    """A version of this pack, known to the catalogue from now on, as are the pack's others.
+
+    Raises:
+        FingerprintMismatchError: the pack changed since its version was first used here.
+        PackError: the pack has no such version.
+    """
     with db.transaction() as connection:
         registered = {v.name: embeddings.register_version(connection, v) for v in pack.versions}
-        name = catalogue.get_setting(connection, catalogue.ACTIVE_VERSION)
-        if name is None:
-            name = max(pack.versions, key=lambda v: v.stage).name
-            catalogue.put_setting(connection, catalogue.ACTIVE_VERSION, name)
     if name not in registered:
         raise PackError(
-            f"the catalogue works with embedding version {name!r}, which pack {pack.card.name!r} lacks",
-            hint=f"This pack has {', '.join(registered)}. Use the pack that the catalogue was made with.",
+            f"pack {pack.card.name!r} has no embedding version {name!r}, which the catalogue works with",
+            hint=f"It has {', '.join(registered)}. Use the pack that the catalogue was made with.",
         )
     return registered[name]
 
@@ -42,6 +60,7 @@ def active_calibration(
     Raises:
         InputError: the file is malformed, or has no curve for this version.
         FingerprintMismatchError: its curve was fitted to similarities of other models.
+        PackError: no file was ever given, and the pack brings none.
     """
     if given is not None:
         file = read_calibration(given)
@@ -57,4 +76,12 @@ def active_calibration(
         kept = catalogue.get_setting(connection, catalogue.CALIBRATION)
     if kept is not None:
         return from_json(kept, "the catalogue's calibration").curve_for(version)
-    return read_calibration(pack.directory / "calibration.json").curve_for(version)
+    measured = pack.directory / "calibration.json"
+    if not measured.is_file():
+        raise PackError(
+            f"nobody has measured what similarities of {version.name!r} mean: pack {pack.card.name!r} brings no "
+            "calibration",
+            hint="Fit one on sightings of known animals (scripts/fit_calibration.py), and give it once: "
+            "deertrack run … --calibration FILE",
+        )
+    return read_calibration(measured).curve_for(version)

@@ -82,6 +82,7 @@ def _parameters(target: RegisteredVersion) -> dict[str, Any]:
     searched = {output: target.models[output] for output in target.version.search_outputs}
     return {
         "version": target.version.name,
+        "stage": target.version.stage,
         "models": list(searched.values()),
         "single": searched.get(Output.SINGLE),
         "multiscale": searched.get(Output.MULTISCALE),

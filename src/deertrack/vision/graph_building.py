@@ -133,7 +133,7 @@ def expose_features(source: Path, outputs: Iterable[str], path: Path) -> dict[st
     """Write a graph that gives what its outputs are projected from; returns output → name of its features."""
     model = load(source)
     features = _cut(model, outputs)
-    _write(model, path)
+    path.write_bytes(model.SerializeToString())  # unchecked: the outputs' shapes are left open
     return features
 
 

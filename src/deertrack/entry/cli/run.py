@@ -98,7 +98,7 @@ def run_command(
         if dry_run:
             return _show_plan(plan(db, request), json=json)
         apply_stations(db, rows, timezone=timezone)
-        pack = wiring.load_pack(settings)
+        pack = wiring.load_pack(settings, db)
         report = run(
             db,
             request,

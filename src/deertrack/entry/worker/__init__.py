@@ -12,9 +12,9 @@ def work(settings: Settings, *, until_empty: bool = False) -> None:
     """Do jobs until stopped, or until none is left."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with wiring.open_database(settings) as db:
-        pack = wiring.load_pack(settings)
 
         def do_run(request: RunRequest) -> RunReport:
+            pack = wiring.load_pack(settings, db)  # for each job: a cut-over needs no restart
             return run(
                 db,
                 request,

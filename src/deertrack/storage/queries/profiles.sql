@@ -41,7 +41,8 @@ LEFT JOIN detection_embeddings s ON s.detection_id = b.detection_id AND s.model_
 LEFT JOIN detection_embeddings m ON m.detection_id = b.detection_id AND m.model_id = %(multiscale)s
 LEFT JOIN detection_embeddings p ON p.detection_id = b.detection_id AND p.model_id = %(partner)s
 WHERE deer.id = b.deer_id
-  AND (deer.embedding_version IS DISTINCT FROM %(version)s
+  -- A version of a higher stage with the same models serves the target already, and keeps its name.
+  AND (coalesce((SELECT stage FROM embedding_versions v WHERE v.name = deer.embedding_version), 0) < %(stage)s
        OR (%(single)s::int IS NOT NULL AND deer.single_model_id IS DISTINCT FROM %(single)s)
        OR (%(multiscale)s::int IS NOT NULL AND deer.multiscale_model_id IS DISTINCT FROM %(multiscale)s)
        OR (%(partner)s::int IS NOT NULL AND deer.partner_model_id IS DISTINCT FROM %(partner)s))

@@ -1,0 +1,263 @@
+"""``deertrack reid``: changing the embedding under a live catalogue."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.padding import Padding
+
+from deertrack import wiring
+from deertrack.domain.errors import InputError
+from deertrack.domain.fusion import Weights
+from deertrack.domain.separation import Estimate
+from deertrack.domain.verdict import MEASURES, Outcome, percent
+from deertrack.entry.cli.console import counted, err, out, print_json, progress_bars, simple_table
+from deertrack.entry.cli.options import Home, Json, settings_for
+from deertrack.formats.truth import read_truth
+from deertrack.services.lifecycle.reembed import Reembedded, reembed, reembed_plan
+from deertrack.services.lifecycle.validate import (
+    Findings,
+    ValidationReport,
+    ValidationRequest,
+    as_json,
+    validate,
+)
+from deertrack.services.lifecycle.validation_page import validation_page
+from deertrack.services.versions import active_version, registered_version
+from deertrack.storage.profiles import Coverage
+
+app = typer.Typer(
+    help="Change the embedding under a live catalogue: re-embed, validate, cut over.", no_args_is_help=True
+)
+
+_COLOURS = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.UNKNOWN: "yellow"}
+
+
+@app.command("validate")
+def validate_command(
+    new: Annotated[
+        str | None, typer.Argument(metavar="[NEW]", help="The version to judge. Default: the highest stage.")
+    ] = None,
+    old: Annotated[
+        str | None,
+        typer.Option(help="What to compare it with. Default: the active one, or the lowest stage."),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV: file, identity. Default: the catalogue's own names."),
+    ] = None,
+    known: Annotated[int, typer.Option(min=1, help="Deer with 5 or more sightings to look at.")] = 20,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of different deer to look at.")] = 20,
+    weights: Annotated[
+        str, typer.Option(metavar="A,B", help="Shares of multi-scale and partner vector in an ensemble.")
+    ] = "0.6,0.4",
+    far: Annotated[float, typer.Option(help="Share of false accepts to propose a threshold for.")] = 0.01,
+    bootstrap: Annotated[int, typer.Option(min=100, help="Resamples of the animals for intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed finds the same.")] = 0,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a page with charts and photos.")
+    ] = None,
+    json: Json = False,
+    home: Home = None,
+) -> None:
+    """Does a new embedding version tell these deer apart better than the old one, and how sure is that?
+
+    Compares both on sightings whose deer is known, always from different encounters. A rise in similarity
+    alone does not pass: different deer may have risen as much. What is found is kept as evidence for a cut-over.
+
+    Example: deertrack reid validate v3_lite --old v1_lite --html validation.html
+    """
+    request = ValidationRequest(
+        new,
+        old,
+        truth=read_truth(truth) if truth else None,
+        weights=_weights(weights),
+        known=known,
+        pairs=pairs,
+        far=far,
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+    with wiring.open_database(settings_for(home)) as db, progress_bars(quiet=json) as progress:
+        report = validate(db, request, progress=progress)
+        page = validation_page(db, report, progress=progress) if html else ""
+    if html:
+        _write(html, page)
+    if json:
+        print_json(as_json(report))
+        return
+    _show(report)
+    if html:
+        out.print(
+            f"Wrote {escape(str(html))} ({len(page) / 1e6:.1f} MB). Open it in a browser.", soft_wrap=True
+        )
+
+
+@app.command("reembed")
+def reembed_command(
+    version: Annotated[str, typer.Argument(help="The version to bring in, e.g. v3_lite; see `models list`.")],
+    all_detections: Annotated[
+        bool, typer.Option("--all-detections", help="Every detection, not only the best of each deer.")
+    ] = False,
+    resume: Annotated[  # noqa: ARG001 (always so; the specification's runbook writes it)
+        bool, typer.Option("--resume", help="Go on where it stopped. It always does.")
+    ] = True,
+    limit: Annotated[int | None, typer.Option(min=1, help="Individuals at most, in this call.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Individuals a commit.")] = 32,
+    workers: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is left to do.")] = False,
+    json: Json = False,
+    home: Home = None,
+) -> None:
+    """Embed every known deer with another version, beside the one in use. Nothing that is in use changes.
+
+    For each deer its best detection: highest confidence, then largest box; the next best where that photo
+    cannot be read. Stopped at any moment, the same command goes on; what is done is not done again.
+
+    Example: deertrack reid reembed v3_lite --all-detections
+    """
+    settings = settings_for(home)
+    if workers:
+        settings.threads = workers
+    with wiring.open_database(settings) as db, progress_bars(quiet=json) as progress:
+        pack = wiring.load_pack(settings, db, version)
+        target = registered_version(db, pack, version)
+        if dry_run:
+            _show_plan(reembed_plan(db, target), json=json)
+            return
+        active = active_version(db, wiring.load_pack(settings, db))
+        done = reembed(
+            db,
+            lambda: wiring.make_embedder(settings, pack),
+            target,
+            active,
+            all_detections=all_detections,
+            limit=limit,
+            batch=batch_size,
+            progress=progress,
+        )
+    if json:
+        print_json(done)
+    else:
+        _show_reembedded(done)
+
+
+def _show_plan(before: Coverage, *, json: bool) -> None:
+    if json:
+        print_json(before)
+        return
+    out.print(
+        f"{counted(before.deer, 'individual')}, {before.embedded:,} of them have this version's vectors."
+    )
+    out.print(f"{before.deer - before.embedded:,} are left to embed.")
+
+
+def _show_reembedded(done: Reembedded) -> None:
+    for problem in done.problems:
+        err.print(f"  {escape(problem.path)}: {escape(problem.reason)}", soft_wrap=True)
+    table = simple_table("", "#")
+    for label, count in (
+        ("Individuals", done.deer),
+        ("  had vectors already", done.done_before),
+        ("  embedded now", done.embedded),
+        ("  of these with a next-best photo", done.fell_back),
+        ("  without a readable photo", done.without),
+        ("Profiles filled", done.profiles),
+        ("Detections embedded", done.detections),
+    ):
+        table.add_row(label, f"{count:,}")
+    out.print(table)
+    if done.staged:
+        out.print("The active version searches the same columns, so profiles wait for the cut-over.")
+    out.print(f"Next: [bold]deertrack reid validate {escape(done.version)}[/]")
+
+
+def _weights(text: str) -> Weights:
+    try:
+        multiscale, partner = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"expected two weights with a comma between, such as 0.6,0.4, got {text!r}"
+        ) from None
+    return Weights(multiscale, partner)
+
+
+def _write(file: Path, page: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written: {error.strerror}") from None
+
+
+def _show(report: ValidationReport) -> None:
+    data = report.data
+    out.print(f"[bold]{escape(report.new)} against {escape(report.old)}[/]")
+    out.print(
+        f"{data['deer']:,} deer, {data['deer_seen_again']:,} of them seen in two or more encounters; "
+        f"{data['sightings']:,} sightings; {data['same_pairs']:,} pairs of one deer and "
+        f"{data['different_pairs']:,} of two, all from different encounters.\n"
+    )
+    if report.findings:
+        _show_findings(report, report.findings)
+    out.print("[bold]What the specification asks[/]")
+    for criterion in report.criteria:
+        out.print(f"{_coloured(criterion.outcome)}: {criterion.name} ({criterion.expected})")
+        for line in filter(None, (criterion.found, criterion.remark)):
+            out.print(Padding(escape(line), (0, 0, 0, 6)))
+    out.print()
+    for caution in report.cautions:
+        out.print(f"[yellow]Keep in mind:[/] {escape(caution)}")
+    out.print(f"\n[bold]Outcome: {_coloured(report.outcome)}[/]\n{escape(report.verdict.sentence)}")
+    out.print(f"Kept as validation {report.id}.")
+
+
+def _show_findings(report: ValidationReport, findings: Findings) -> None:
+    table = simple_table(
+        "Telling deer apart", f"{report.old}#", f"{report.new}#", "Difference (95 %)#", "Better in#"
+    )
+    for name, label in MEASURES.items():
+        figure = findings.measures[name]
+        plain = "{:.3f}" if name in ("auc", "d_prime") else "{:.1%}"
+        difference = _interval(figure.difference, plain.replace(":", ":+"))
+        values = (plain.format(e.value) for e in (figure.old, figure.new))
+        table.add_row(label, *values, difference, percent(figure.better))
+    out.print(table)
+    shift = findings.shift
+    out.print(
+        f"\nMean similarity: same deer {shift.same_old:.3f} to {shift.same_new:.3f} ({shift.same_rise:+.3f}), "
+        f"different deer {shift.different_old:.3f} to {shift.different_new:.3f} ({shift.different_rise:+.3f})"
+        + (
+            f"; {percent(shift.mere_shift)} of the rise is mere shift."
+            if shift.mere_shift is not None
+            else "."
+        )
+    )
+    row = next(row for row in findings.thresholds if row.far == report.far)
+    out.print(
+        f"Threshold for {percent(row.far)} false accepts: {_interval(row.threshold, '{:.3f}')}; it accepts "
+        f"{percent(row.tar)} of true matches."
+    )
+    if findings.weights:
+        used, best = findings.weights.used, findings.weights.best
+        gain = _interval(findings.weights.gain, "{:+.4f}")
+        out.print(
+            f"Weights: {used:.1f}/{1 - used:.1f} in use, {best:.1f}/{1 - best:.1f} best here, AUC {gain}."
+        )
+    failures = findings.failures
+    out.print(
+        f"Confusions at rank 1: {failures.now} new, {failures.gone} gone, {failures.still} with both (--html shows "
+        "them, --json lists them).\n"
+    )
+
+
+def _interval(figure: Estimate, form: str) -> str:
+    value = form.format(figure.value)
+    if figure.low is None or figure.high is None:
+        return value
+    return f"{value} ({form.format(figure.low)} to {form.format(figure.high)})"
+
+
+def _coloured(outcome: Outcome) -> str:
+    return f"[{_COLOURS[outcome]}]{outcome}[/]"

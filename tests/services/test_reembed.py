@@ -1,0 +1,220 @@
+"""Re-embedding with another pack, on photos: what changes, what must not, and what happens when photos fail."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deertrack.domain.embedding import Output
+from deertrack.domain.records import WHOLE_PHOTO, DetectedAnimal
+from deertrack.services.lifecycle.reembed import Reembedded, reembed
+from deertrack.storage import embeddings, profiles
+from deertrack.storage.db import Database
+from deertrack.storage.embeddings import RegisteredVersion
+from deertrack.storage.images import OfferedPhoto, add_detections, add_photos, catalogued_files
+from deertrack.vision.embedder import Embedder, EmbedTask
+from deertrack.vision.image_io import read_facts
+from deertrack.vision.model_packs import Pack, builtin_pack, load_pack
+
+Ask = Callable[..., Any]
+DEER, PHOTOS = 5, 3
+
+
+@pytest.fixture(scope="module")
+def other_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    """The same networks with another crop rule: other fingerprints, so other vectors that never meet the first."""
+    folder = tmp_path_factory.mktemp("packs") / "padded"
+    shutil.copytree(builtin_pack().directory, folder)
+    card = json.loads((folder / "pack.json").read_text("utf-8"))
+    card["name"] = "padded"
+    card["versions"] = {"v1_padded": 1, "v2_padded": 2, "v3_padded": 3}
+    for graph in card["graphs"]:
+        graph["crop"] = "pad"
+    (folder / "pack.json").write_text(json.dumps(card), "utf-8")
+    return load_pack(folder)
+
+
+@pytest.fixture(scope="module")
+def other_embedder(other_pack: Pack) -> Embedder:
+    return Embedder(other_pack)
+
+
+def register(db: Database, pack: Pack, stage: int) -> RegisteredVersion:
+    version = next(v for v in pack.versions if v.stage == stage)
+    with db.transaction() as connection:
+        return embeddings.register_version(connection, version)
+
+
+@pytest.fixture
+def v1(db: Database) -> RegisteredVersion:
+    return register(db, builtin_pack(), 1)
+
+
+@pytest.fixture
+def v3(db: Database, other_pack: Pack) -> RegisteredVersion:
+    return register(db, other_pack, 3)
+
+
+@pytest.fixture
+def herd(
+    db: Database, tmp_path: Path, make_photo: Callable[..., Path], v1: RegisteredVersion
+) -> list[list[Path]]:
+    """Five deer of the base system: three photos each, the first the best, with the single-layer vector only."""
+    photos = [
+        [
+            make_photo(
+                tmp_path / "Creek" / f"{deer}_{n}.jpg",
+                seed=10 * deer + n,
+                when=datetime(2025, 1, 1, tzinfo=UTC),
+            )
+            for n in range(PHOTOS)
+        ]
+        for deer in range(DEER)
+    ]
+    with db.transaction() as connection:
+        for deer, paths in enumerate(photos, start=1):
+            ids = []
+            for n, path in enumerate(paths):
+                facts = read_facts(path.read_bytes(), path)
+                add_photos(connection, [OfferedPhoto(str(path), 1, 1, "Creek", facts)], timezone="UTC")
+                image_id = catalogued_files(connection, [str(path)])[str(path)].image_id
+                add_detections(connection, image_id, "test", [DetectedAnimal(WHOLE_PHOTO, 0.9 - 0.1 * n)])
+                row = connection.execute(
+                    "SELECT id FROM detections WHERE image_id = %s", [image_id]
+                ).fetchone()
+                assert row
+                ids.append(row["id"])
+            vector = np.random.default_rng(deer).normal(size=512)
+            connection.execute(
+                "WITH e AS (INSERT INTO encounters (station_id) SELECT id FROM stations RETURNING id), "
+                "d AS (INSERT INTO deer (number, name, sighting_count, feature_vector, single_model_id, "
+                "embedding_version) VALUES (%(deer)s, %(name)s, 1, l2_normalize(%(vector)s::vector), %(model)s, "
+                "'v1_lite') RETURNING id), "
+                "s AS (INSERT INTO sightings (encounter_id, deer_id, state) "
+                "SELECT e.id, d.id, 'assigned' FROM e, d RETURNING id) "
+                "UPDATE detections SET sighting_id = (SELECT id FROM s) WHERE id = ANY(%(ids)s)",
+                {
+                    "deer": deer,
+                    "name": f"Deer {deer}",
+                    "vector": vector.astype(np.float32),
+                    "model": v1.models[Output.SINGLE],
+                    "ids": ids,
+                },
+            )
+    return photos
+
+
+@pytest.fixture
+def work(
+    db: Database,
+    herd: list[list[Path]],
+    other_embedder: Embedder,
+    v1: RegisteredVersion,
+    v3: RegisteredVersion,
+) -> Callable[..., Reembedded]:
+    return lambda **options: reembed(db, lambda: other_embedder, v3, options.pop("active", v1), **options)
+
+
+def profile(rows: Ask, deer: int) -> dict[str, Any]:
+    (row,) = rows("SELECT * FROM deer WHERE id = %s", deer)
+    return {k: np.asarray(v.to_numpy()) if hasattr(v, "to_numpy") else v for k, v in row.items()}
+
+
+def test_every_deer_gets_the_vectors_of_its_best_photo_and_keeps_the_rest(
+    db: Database,
+    herd: list[list[Path]],
+    work: Any,
+    rows: Ask,
+    other_embedder: Embedder,
+    v3: RegisteredVersion,
+) -> None:
+    untouched = "id, number, name, sex, notes, sighting_count, feature_vector::text, single_model_id"
+    before = rows(f"SELECT {untouched} FROM deer ORDER BY id")
+    done = work()
+    assert (done.deer, done.done_before, done.embedded, done.profiles) == (DEER, 0, DEER, DEER)
+    assert (done.fell_back, done.without, done.problems, done.staged) == (0, 0, [], False)
+    assert rows(f"SELECT {untouched} FROM deer ORDER BY id") == before
+    for deer, paths in enumerate(herd, start=1):
+        (expected,) = other_embedder.embed([EmbedTask(0, paths[0], (WHOLE_PHOTO,))])
+        now = profile(rows, deer)
+        for output in v3.version.search_outputs:
+            np.testing.assert_allclose(now[output.value], expected.vectors[output][0], atol=1e-5)
+            assert abs(np.linalg.norm(now[output.value]) - 1) < 1e-4
+        assert now["embedding_version"] == "v3_padded"
+
+
+def test_the_same_again_does_nothing_and_loads_no_model(db: Database, work: Any, v1: Any, v3: Any) -> None:
+    work()
+
+    def no_model() -> Embedder:
+        raise AssertionError("nothing is left to embed")
+
+    again = reembed(db, no_model, v3, v1)
+    assert (again.done_before, again.embedded, again.profiles) == (DEER, 0, 0)
+
+
+def test_a_limit_stops_early_and_the_next_call_goes_on(work: Any, rows: Ask) -> None:
+    first = work(limit=2, batch=1)
+    assert (first.embedded, first.profiles) == (2, 2)
+    assert [
+        r["id"] for r in rows("SELECT id FROM deer WHERE multiscale_model_id IS NOT NULL ORDER BY id")
+    ] == [1, 2]
+    second = work()
+    assert (second.done_before, second.embedded) == (2, 3)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "gone"])
+def test_a_photo_that_cannot_be_read_gives_way_to_the_next_best(
+    herd: list[list[Path]], work: Any, rows: Ask, other_embedder: Embedder, damage: str
+) -> None:
+    best, second, _ = herd[2]
+    if damage == "gone":
+        best.unlink()
+    else:
+        best.write_bytes(best.read_bytes()[:900])
+    done = work()
+    assert (done.embedded, done.fell_back, done.without) == (DEER, 1, 0)
+    assert [p.path for p in done.problems] == [str(best)]
+    (expected,) = other_embedder.embed([EmbedTask(0, second, (WHOLE_PHOTO,))])
+    now = profile(rows, 3)
+    np.testing.assert_allclose(
+        now["feature_vector_multiscale"], expected.vectors[Output.MULTISCALE][0], atol=1e-5
+    )
+
+
+def test_a_deer_without_any_readable_photo_is_counted_and_keeps_its_old_vector(
+    herd: list[list[Path]], work: Any, rows: Ask
+) -> None:
+    for path in herd[4]:
+        path.unlink()
+    done = work()
+    assert (done.embedded, done.without) == (DEER - 1, 1)
+    now = profile(rows, 5)
+    assert now["feature_vector"] is not None
+    assert now["feature_vector_multiscale"] is None
+    assert now["embedding_version"] == "v1_lite"
+
+
+def test_all_detections_on_request(work: Any, rows: Ask) -> None:
+    assert work().detections == DEER
+    assert work(all_detections=True).detections == DEER * (PHOTOS - 1)
+    (row,) = rows("SELECT count(*) AS n FROM detection_embeddings")
+    assert row["n"] == DEER * PHOTOS * 3
+
+
+def test_columns_that_searches_use_are_not_touched_before_the_cut_over(
+    db: Database, work: Any, rows: Ask, v3: RegisteredVersion
+) -> None:
+    active = register(db, builtin_pack(), 3)  # searches the same columns, with other models
+    done = work(active=active)
+    assert (done.staged, done.embedded, done.profiles) == (True, DEER, 0)
+    assert {r["multiscale_model_id"] for r in rows("SELECT multiscale_model_id FROM deer")} == {None}
+    with db.transaction() as connection:
+        assert profiles.coverage(connection, v3).complete
+        assert len(profiles.put_profiles(connection, v3)) == DEER
+        assert profiles.coverage(connection, v3).in_profile == DEER
