@@ -9,7 +9,7 @@ from deertrack.domain.encounters import Grouping
 from deertrack.domain.errors import MigrationError
 from deertrack.services.identify import Matcher
 from deertrack.services.models import pack_with
-from deertrack.services.versions import active_calibration, active_name, active_version
+from deertrack.services.versions import active_calibration, active_name, active_version, active_weights
 from deertrack.settings import Settings
 from deertrack.storage.db import Database
 from deertrack.storage.jobs import JobQueue
@@ -77,7 +77,8 @@ def make_matcher(db: Database, pack: Pack, calibration: Path | None = None) -> M
     policy = Policy()
     # After a pause looks alone must be as sure as an assignment, one animal against one other.
     relink = curve.similarity_at(policy.assign_at / (1 - policy.assign_at))
-    return Matcher(registered, curve, policy=policy, grouping=Grouping(relink_similarity=relink))
+    grouping = Grouping(relink_similarity=relink)
+    return Matcher(registered, curve, weights=active_weights(db), policy=policy, grouping=grouping)
 
 
 def job_queue(db: Database) -> JobQueue:

@@ -31,6 +31,10 @@ class FingerprintMismatchError(DeertrackError):
     """Vectors of different models were about to be compared. Never a low score, always this error."""
 
 
+class VersionChangedError(DeertrackError):
+    """The catalogue was cut over to another embedding version while this run was under way."""
+
+
 class DatabaseError(DeertrackError):
     """The database cannot be reached, or refuses what was asked."""
 

@@ -9,9 +9,10 @@ from deertrack.domain.calibration import Calibration
 from deertrack.domain.decision import Belief, Decision, Outcome, Policy, believe, decide
 from deertrack.domain.embedding import Output, Vectors, pool
 from deertrack.domain.encounters import Grouping, Shot, Track, associate, split_by_pause
+from deertrack.domain.errors import VersionChangedError
 from deertrack.domain.fusion import Weights, joint_vectors
 from deertrack.services.progress import SILENT, Progress
-from deertrack.storage import embeddings, gallery, profiles, sightings
+from deertrack.storage import catalogue, embeddings, gallery, profiles, sightings
 from deertrack.storage.db import Connection, Database
 from deertrack.storage.embeddings import RegisteredVersion
 from deertrack.storage.sightings import PlacedDetection, SightingDetection
@@ -44,6 +45,7 @@ def identify(db: Database, matcher: Matcher, *, progress: Progress = SILENT) -> 
 
     Raises:
         FingerprintMismatchError: some known individuals have vectors of another model.
+        VersionChangedError: the catalogue was cut over meanwhile; what was decided is kept.
     """
     outcome = Identified()
     _group(db, matcher, outcome, progress)
@@ -52,11 +54,17 @@ def identify(db: Database, matcher: Matcher, *, progress: Progress = SILENT) -> 
             # After a schema was rolled back and migrated again, profiles are empty but their source is not.
             profiles.put_profiles(connection, matcher.registered)
         gallery.check_comparable(connection, matcher.registered)
+        generation = catalogue.get_setting(connection, catalogue.GENERATION)
         todo = sightings.undecided_encounters(connection)
     progress.start("Identifying", len(todo))
     for encounter_id in todo:
         with db.transaction() as connection:
             sightings.lock_deciding(connection)
+            if catalogue.get_setting(connection, catalogue.GENERATION) != generation:
+                raise VersionChangedError(
+                    "the catalogue was cut over to another embedding version meanwhile",
+                    hint="What was decided is kept. Run the same command again: it goes on with the new version.",
+                )
             _decide_encounter(connection, matcher, encounter_id, outcome)
         progress.advance()
     return outcome

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deertrack.domain.errors import DeertrackError, InputError
+from deertrack.domain.errors import DeertrackError, InputError, VersionChangedError
 from deertrack.services.run import RunReport, RunRequest
 from deertrack.storage import catalogue
 from deertrack.storage.db import Database
@@ -53,7 +53,10 @@ def run_task(db: Database, do_run: Callable[[RunRequest], RunReport]) -> Task:
             whole_photo=arguments["whole_photo"],
         )
         try:
-            report = do_run(request)
+            try:
+                report = do_run(request)
+            except VersionChangedError:
+                report = do_run(request)
         except DeertrackError as error:
             _write(db, job_id, "run failed", {"error": error.message, "hint": error.hint})
             raise

@@ -5,6 +5,7 @@ from pathlib import Path
 from deertrack.domain.calibration import Calibration
 from deertrack.domain.embedding import EmbeddingVersion
 from deertrack.domain.errors import PackError
+from deertrack.domain.fusion import Weights
 from deertrack.formats.calibration import as_json, from_json, read_calibration
 from deertrack.storage import catalogue, embeddings
 from deertrack.storage.db import Database
@@ -17,6 +18,13 @@ def active_name(db: Database) -> str | None:
     with db.transaction() as connection:
         name: str | None = catalogue.get_setting(connection, catalogue.ACTIVE_VERSION)
     return name
+
+
+def active_weights(db: Database) -> Weights:
+    """The ensemble weights that the last cut-over set, else the specification's."""
+    with db.transaction() as connection:
+        kept = catalogue.get_setting(connection, catalogue.WEIGHTS)
+    return Weights(**kept) if kept else Weights()
 
 
 def active_version(db: Database, pack: Pack) -> RegisteredVersion:

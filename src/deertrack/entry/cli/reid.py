@@ -1,5 +1,6 @@
 """``deertrack reid``: changing the embedding under a live catalogue."""
 
+from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from deertrack.domain.verdict import MEASURES, Outcome, percent
 from deertrack.entry.cli.console import counted, err, out, print_json, progress_bars, simple_table
 from deertrack.entry.cli.options import Home, Json, settings_for
 from deertrack.formats.truth import read_truth
+from deertrack.services.lifecycle.cutover import CutOver, cut_over, roll_back
 from deertrack.services.lifecycle.reembed import Reembedded, reembed, reembed_plan
 from deertrack.services.lifecycle.validate import (
     Findings,
@@ -24,7 +26,7 @@ from deertrack.services.lifecycle.validate import (
     validate,
 )
 from deertrack.services.lifecycle.validation_page import validation_page
-from deertrack.services.versions import active_version, registered_version
+from deertrack.services.versions import active_calibration, active_version, registered_version
 from deertrack.storage.profiles import Coverage
 
 app = typer.Typer(
@@ -141,6 +143,63 @@ def reembed_command(
         print_json(done)
     else:
         _show_reembedded(done)
+
+
+@app.command("cutover")
+def cutover_command(
+    version: Annotated[str, typer.Argument(help="The version that searches shall use from now on.")],
+    weights: Annotated[
+        str, typer.Option(metavar="A,B", help="Shares of multi-scale and partner vector in an ensemble.")
+    ] = "0.6,0.4",
+    reason: Annotated[
+        str, typer.Option(help="Why to go on without a passing validation; kept in the history.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+    home: Home = None,
+) -> None:
+    """Let searches use another version. Running workers take it up by themselves; names and sightings stay.
+
+    Refuses while a deer lacks its vectors (`reid reembed`) or no validation of it passed (`reid validate`).
+    `reid rollback` goes back at any time.
+    """
+    settings = settings_for(home)
+    with wiring.open_database(settings) as db:
+        pack = wiring.load_pack(settings, db, version)
+        target = registered_version(db, pack, version)
+        active = active_version(db, wiring.load_pack(settings, db))
+        active_calibration(db, target.version, pack)  # without one nothing could be decided
+        if not (yes or json):
+            typer.confirm(f"Cut over from {active.version.name} to {version}?", abort=True)
+        done = cut_over(db, target, active, weights=_weights(weights), reason=reason.strip(), actor=getuser())
+    _show_cut_over(done, json=json)
+
+
+@app.command("rollback")
+def rollback_command(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+    home: Home = None,
+) -> None:
+    """Go back to the version that the last cut-over left. Nothing is lost: its vectors were never touched."""
+    with wiring.open_database(settings_for(home)) as db:
+        if not (yes or json):
+            typer.confirm("Go back to the embedding version before the last cut-over?", abort=True)
+        done = roll_back(db, actor=getuser())
+    _show_cut_over(done, json=json)
+
+
+def _show_cut_over(done: CutOver, *, json: bool) -> None:
+    if json:
+        print_json(done)
+        return
+    out.print(f"Searches use [bold]{escape(done.version)}[/] now, no longer {escape(done.before)}.")
+    out.print(f"{counted(done.profiles, 'profile')} changed.")
+    if done.invisible:
+        out.print(
+            f"[bold red]{counted(done.invisible, 'individual')} met since lack this version's vectors.[/] "
+            f"Bring them back: deertrack reid reembed {escape(done.version)}"
+        )
 
 
 def _show_plan(before: Coverage, *, json: bool) -> None:

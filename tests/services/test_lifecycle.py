@@ -1,4 +1,4 @@
-"""Re-embedding with another pack, on photos: what changes, what must not, and what happens when photos fail."""
+"""Re-embedding with another pack, cutting over and back: what changes, what must not, and what may fail."""
 
 import json
 import shutil
@@ -11,9 +11,14 @@ import numpy as np
 import pytest
 
 from deertrack.domain.embedding import Output
+from deertrack.domain.errors import InputError, VersionChangedError
+from deertrack.domain.fusion import Weights
 from deertrack.domain.records import WHOLE_PHOTO, DetectedAnimal
+from deertrack.services.identify import Matcher, identify
+from deertrack.services.lifecycle.cutover import CutOver, cut_over, roll_back
 from deertrack.services.lifecycle.reembed import Reembedded, reembed
-from deertrack.storage import embeddings, profiles
+from deertrack.services.versions import active_name, active_weights
+from deertrack.storage import catalogue, embeddings, profiles, validations
 from deertrack.storage.db import Database
 from deertrack.storage.embeddings import RegisteredVersion
 from deertrack.storage.images import OfferedPhoto, add_detections, add_photos, catalogued_files
@@ -218,3 +223,126 @@ def test_columns_that_searches_use_are_not_touched_before_the_cut_over(
         assert profiles.coverage(connection, v3).complete
         assert len(profiles.put_profiles(connection, v3)) == DEER
         assert profiles.coverage(connection, v3).in_profile == DEER
+
+
+# -- cutting over and back ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def vouch(db: Database, v1: RegisteredVersion, v3: RegisteredVersion) -> Callable[[str], int]:
+    """Store a validation of v3 against v1 with this outcome."""
+
+    def add(outcome: str) -> int:
+        with db.transaction() as connection:
+            return validations.add_validation(
+                connection, new=v3.version, old=v1.version, weights={}, outcome=outcome, report={}
+            )
+
+    return add
+
+
+def cut(db: Database, target: RegisteredVersion, active: RegisteredVersion, reason: str = "") -> CutOver:
+    return cut_over(db, target, active, weights=Weights(0.7, 0.3), reason=reason, actor="tester")
+
+
+def active(db: Database, name: str) -> None:
+    with db.transaction() as connection:
+        catalogue.put_setting(connection, catalogue.ACTIVE_VERSION, name)
+
+
+def test_no_cut_over_while_a_deer_would_become_invisible(
+    db: Database, work: Any, v1: Any, v3: Any, vouch: Any
+) -> None:
+    work(limit=3)
+    vouch("pass")
+    with pytest.raises(InputError, match="2 of 5 individuals have no vectors of 'v3_padded'") as caught:
+        cut(db, v3, v1)
+    assert "reid reembed v3_padded" in caught.value.hint
+
+
+@pytest.mark.parametrize("outcome", [None, "fail", "not enough data"])
+def test_no_cut_over_without_a_passing_validation_but_for_a_reason(
+    db: Database, work: Any, v1: Any, v3: Any, vouch: Any, rows: Ask, outcome: str | None
+) -> None:
+    active(db, "v1_lite")
+    work()
+    if outcome:
+        vouch(outcome)
+    with pytest.raises(InputError, match=outcome or "never validated"):
+        cut(db, v3, v1)
+    assert active_name(db) == "v1_lite"
+    cut(db, v3, v1, reason="the owner of the ranch wants it")
+    assert active_name(db) == "v3_padded"
+    (event,) = rows("SELECT actor, detail FROM events WHERE kind = 'cut over'")
+    assert event["actor"] == "tester"
+    assert event["detail"]["reason"] == "the owner of the ranch wants it"
+
+
+def test_over_and_back_leaves_every_original_vector_as_it_was(
+    db: Database, work: Any, v1: Any, v3: Any, vouch: Any, rows: Ask
+) -> None:
+    active(db, "v1_lite")
+    columns = "id, number, name, sighting_count, feature_vector::text, single_model_id"
+    before = rows(f"SELECT {columns} FROM deer ORDER BY id")
+    work()
+    number = vouch("pass")
+    assert cut(db, v3, v1) == CutOver("v3_padded", "v1_lite", 0)
+    assert (active_name(db), active_weights(db)) == ("v3_padded", Weights(0.7, 0.3))
+    assert rows("SELECT detail FROM events WHERE kind = 'cut over'")[0]["detail"]["validation"] == number
+    assert roll_back(db, actor="tester") == CutOver("v1_lite", "v3_padded", 0)
+    assert (active_name(db), active_weights(db)) == ("v1_lite", Weights())
+    assert rows(f"SELECT {columns} FROM deer ORDER BY id") == before
+    with pytest.raises(InputError, match="nothing to roll back"):
+        roll_back(db, actor="tester")
+
+
+def test_versions_that_share_columns_are_swapped_whole(
+    db: Database, work: Any, v3: RegisteredVersion, rows: Ask
+) -> None:
+    """The columns hold one version at a time; the other's vectors wait in the detections and come back exactly."""
+    lite = register(db, builtin_pack(), 3)
+    embedder = Embedder(builtin_pack())
+    reembed(db, lambda: embedder, lite, register(db, builtin_pack(), 1))
+    active(db, "v3_lite")
+    columns = "id, feature_vector_multiscale::text, feature_vector_efficientnet::text, multiscale_model_id"
+    before = rows(f"SELECT {columns} FROM deer ORDER BY id")
+    assert work(active=lite).staged
+    assert rows(f"SELECT {columns} FROM deer ORDER BY id") == before
+    assert cut(db, v3, lite, reason="test").profiles == DEER
+    assert rows(f"SELECT {columns} FROM deer ORDER BY id") != before
+    assert roll_back(db, actor="tester").profiles == DEER
+    assert rows(f"SELECT {columns} FROM deer ORDER BY id") == before
+
+
+def test_deer_met_since_the_cut_over_are_counted_when_it_is_taken_back(
+    db: Database, work: Any, v1: Any, v3: Any
+) -> None:
+    active(db, "v1_lite")
+    work()
+    cut(db, v3, v1, reason="test")
+    with db.transaction() as connection:
+        connection.execute("UPDATE deer SET feature_vector = NULL, single_model_id = NULL WHERE number = 2")
+    assert roll_back(db, actor="tester").invisible == 1
+
+
+def test_a_run_under_way_notices_a_cut_over_and_keeps_what_it_decided(
+    db: Database, url: str, stage: Any, seen: Any, matcher: Matcher, one: Ask
+) -> None:
+    for n in range(3):
+        stage.photo("Creek", 1000 * n, seen(n))
+
+    class Meanwhile:
+        """Somebody else cuts over after the first encounter."""
+
+        def start(self, stage: str, total: int | None) -> None:
+            self.stage = stage
+
+        def advance(self, steps: int = 1) -> None:
+            if self.stage == "Identifying":
+                with Database(url, size=1) as other, other.transaction() as connection:
+                    catalogue.put_setting(connection, catalogue.GENERATION, 7)
+
+    with pytest.raises(VersionChangedError, match="cut over"):
+        identify(db, matcher, progress=Meanwhile())
+    assert one("SELECT count(*) FROM decisions") == 1
+    assert identify(db, matcher).new == 2
