@@ -7,8 +7,9 @@ each of its two cosine indexes, weighted in Python. Beside it, in the same run: 
 settings, the specification's single expression (no index can serve it), ``deertrack.storage.gallery.search``,
 which is what deertrack does, and numpy over all vectors in memory, which is exact and says what recall means.
 
-The deer are clustered random unit vectors, half of them bucks; every query is a new picture of one of them and
-asks for its own sex. So the figures compare ways of searching; they say nothing about recognising real animals.
+The deer are synthetic: unit vectors of 512 numbers that vary in 64 directions, in twenty clusters, the two
+vectors of a deer half alike in what they show, half of the deer bucks. Every query is a new picture of one of
+them and asks for its own sex. The figures compare ways of searching; they say nothing about real animals.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from deertrack.storage.migrate import migrate
 from deertrack.storage.server import EmbeddedServer
 
 TOP = 10
-CLUSTER = 100  # deer that resemble each other: a query's nearest are to be told apart among them
+CLUSTERS, DIRECTIONS = 20, 64
 WARM_UP = 10
 SLOW = 10  # queries of a way that takes long
 OUTPUTS = (Output.MULTISCALE, Output.PARTNER)
@@ -101,41 +102,51 @@ def main() -> None:
 def measure(db: Database, size: int, queries: int) -> None:
     """Fill the gallery and print the table of one size."""
     rng = np.random.default_rng(size)
-    vectors, sexes = draw_deer(rng, size)
+    herd = Herd(rng, size)
     print(f"\n{size:,} deer")
     with db.transaction() as connection:
         registered = embeddings.register_version(connection, VERSION)
-        fill(connection, registered, vectors, sexes)
+        fill(connection, registered, herd.vectors, herd.sexes)
     with db.transaction() as connection:
         connection.execute("ANALYZE deer")
-    pictures = [draw_query(rng, vectors, sexes) for _ in range(queries + WARM_UP)]
-    numbers = {Sex(sex): np.flatnonzero(sexes == sex) for sex in SEXES}
-    joined = {sex: np.concatenate([vectors[o][which] for o in OUTPUTS], 1) for sex, which in numbers.items()}
+    pictures = [herd.query() for _ in range(queries + WARM_UP)]
+    numbers = {Sex(sex): np.flatnonzero(herd.sexes == sex) for sex in SEXES}
+    joined = {
+        sex: np.concatenate([herd.vectors[o][which] for o in OUTPUTS], axis=1)
+        for sex, which in numbers.items()
+    }
     known = Gallery(numbers, joined)
     for weights in (Weights(0.6, 0.4), Weights(0.7, 0.3)):
         with db.transaction() as connection:
             compare(connection, registered, known, pictures, weights)
 
 
-def draw_deer(rng: np.random.Generator, size: int) -> tuple[dict[Output, Vectors], NDArray[np.str_]]:
-    """Unit vectors (size, 512) around cluster centres, and the sex of each deer."""
-    cluster = rng.integers(0, max(1, size // CLUSTER), size)
-    vectors = {}
-    for output in OUTPUTS:
-        centres = normalise(rng.normal(size=(cluster.max() + 1, 512)))
-        vectors[output] = normalise(centres[cluster] + unit_noise(rng, size))
-    return vectors, rng.choice(SEXES, size)
+class Herd:
+    """Synthetic deer: what they look like in a few directions, and how the two networks show that."""
+
+    def __init__(self, rng: np.random.Generator, size: int) -> None:
+        cluster = rng.integers(0, CLUSTERS, size)
+        alike = draw(rng, size)
+        self._rng = rng
+        self.sexes = rng.choice(SEXES, size)
+        self._looks, self._maps = {}, {}
+        for output in OUTPUTS:
+            self._looks[output] = draw(rng, CLUSTERS)[cluster] + 0.7 * alike + 0.7 * draw(rng, size)
+            self._maps[output] = np.linalg.qr(rng.standard_normal((512, DIRECTIONS)))[0].T
+        self.vectors = {o: normalise(self._looks[o] @ self._maps[o]) for o in OUTPUTS}
+
+    def query(self) -> Query:
+        """A new picture of a deer: a cosine of about 0.9 to the known one."""
+        deer = self._rng.integers(len(self.sexes))
+        seen = {o: looks[deer] + 0.7 * draw(self._rng, 1) for o, looks in self._looks.items()}
+        return Query({o: normalise(seen[o] @ self._maps[o])[0] for o in OUTPUTS}, Sex(self.sexes[deer]))
 
 
-def draw_query(rng: np.random.Generator, vectors: dict[Output, Vectors], sexes: NDArray[np.str_]) -> Query:
-    """A new picture of a deer: cosine of about 0.8 to the known one."""
-    deer = rng.integers(len(sexes))
-    seen = {o: normalise(rows[deer][None] + 0.75 * unit_noise(rng, 1))[0] for o, rows in vectors.items()}
-    return Query(seen, Sex(sexes[deer]))
-
-
-def unit_noise(rng: np.random.Generator, n: int) -> Vectors:
-    return normalise(rng.standard_normal((n, 512), dtype=np.float32))
+def draw(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
+    """Unit vectors (n, DIRECTIONS) in all directions."""
+    rows = rng.standard_normal((n, DIRECTIONS))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
 
 
 def fill(

@@ -68,7 +68,7 @@ def zipped(files: dict[str, bytes], path: Path) -> Path:
 
 
 def tarred(files: dict[str, bytes], path: Path) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
@@ -100,8 +100,9 @@ def test_a_folder_is_installed(home: Path, tiny: Path) -> None:
     assert models.install(home, tiny) == pack  # again is harmless
 
 
-@pytest.mark.parametrize("pack_it", [zipped, tarred])
-@pytest.mark.parametrize("prefix", ["", "tiny/", "./", "a/b/"])
+@pytest.mark.parametrize(
+    ("pack_it", "prefix"), [(zipped, ""), (zipped, "a/b/"), (tarred, "./"), (tarred, "tiny/")]
+)
 def test_archives_are_installed(
     home: Path, tiny: Path, tmp_path: Path, pack_it: Callable[..., Path], prefix: str
 ) -> None:
@@ -115,17 +116,17 @@ def test_archives_are_installed(
     "name", ["../evil.txt", "tiny/../../evil.txt", "/tmp/evil.txt", "..\\evil.txt", "C:\\evil.txt"]
 )
 def test_archives_that_point_outside_are_refused(
-    home: Path, tiny: Path, tmp_path: Path, pack_it: Callable[..., Path], name: str
+    home: Path, tmp_path: Path, pack_it: Callable[..., Path], name: str
 ) -> None:
-    archive = pack_it(files_of(tiny, "tiny/") | {name: b"evil"}, tmp_path / "archive")
+    archive = pack_it({"tiny/pack.json": b"{}", name: b"evil"}, tmp_path / "archive")
     with pytest.raises(PackError, match="points outside the archive"):
         models.install(home, archive)
     assert nothing_left(home)
     assert not list(tmp_path.rglob("evil.txt"))
 
 
-def test_links_in_archives_are_refused(home: Path, tiny: Path, tmp_path: Path) -> None:
-    path = tarred(files_of(tiny), tmp_path / "plain.tar.gz")
+def test_links_in_archives_are_refused(home: Path, tmp_path: Path) -> None:
+    path = tarred({"pack.json": b"{}"}, tmp_path / "plain.tar.gz")
     with tarfile.open(path) as plain, tarfile.open(tmp_path / "link.tar", "w") as archive:
         for member in plain.getmembers():
             archive.addfile(member, plain.extractfile(member))
@@ -137,10 +138,10 @@ def test_links_in_archives_are_refused(home: Path, tiny: Path, tmp_path: Path) -
     assert nothing_left(home)
 
 
-def test_archives_without_one_pack_are_refused(home: Path, tiny: Path, tmp_path: Path) -> None:
+def test_archives_without_one_pack_are_refused(home: Path, tmp_path: Path) -> None:
     with pytest.raises(PackError, match=r"expected one pack.json in it, got 0"):
         models.install(home, zipped({"readme.txt": b"x"}, tmp_path / "none.zip"))
-    two = files_of(tiny, "a/") | files_of(tiny, "b/")
+    two = {"a/pack.json": b"{}", "b/pack.json": b"{}"}
     with pytest.raises(PackError, match=r"expected one pack.json in it, got 2"):
         models.install(home, zipped(two, tmp_path / "two.zip"))
     (tmp_path / "text.zip").write_text("no archive")
@@ -212,9 +213,9 @@ def test_names_are_never_taken_twice(home: Path, tiny: Path, tmp_path: Path) -> 
             models.install(home, made)
     with pytest.raises(InputError, match="cannot be installed by the name 'lite'"):
         models.install(home, builtin_pack().directory)
+    card = json.loads((tiny / "pack.json").read_text())
+    (tiny / "pack.json").write_text(json.dumps(card | {"name": "../up"}))
     with pytest.raises(InputError, match=r"cannot be installed by the name '\.\./up'"):
-        card = json.loads((tiny / "pack.json").read_text())
-        (tiny / "pack.json").write_text(json.dumps(card | {"name": "../up"}))
         models.install(home, tiny)
     assert [file.name for file in (home / "packs").iterdir()] == ["tiny"]
 
@@ -355,12 +356,10 @@ def test_a_projection_is_fitted_on_the_catalogues_crops(
     import_tiny(home)  # one graph instead of two: half the time
     planned = models.fit_projection(home, db, "mine", "my-herd", dry_run=True)
     assert (planned.crops, planned.unreadable) == (660, 0)
+    paths[5].rename(paths[5].with_suffix(".away"))
     with pytest.raises(InputError, match="at least 600 crops to fit a projection, got 540"):
-        paths[5].rename(paths[5].with_suffix(".away"))
-        paths[6].rename(paths[6].with_suffix(".away"))
-        models.fit_projection(home, db, "mine", "my-herd")
-    for path in paths[5:7]:
-        path.with_suffix(".away").rename(path)
+        models.fit_projection(home, db, "mine", "my-herd")  # one photo gone, one unreadable
+    paths[5].with_suffix(".away").rename(paths[5])
     report = models.fit_projection(home, db, "mine", "my-herd")
     assert (report.crops, report.unreadable, report.versions) == (600, 60, ("v1_my-herd",))
     fitted = models.find_pack(home, "my-herd")

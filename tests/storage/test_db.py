@@ -15,6 +15,7 @@ SEARCH_SETTINGS = {
     "hnsw.ef_search": "100",
     "hnsw.iterative_scan": "strict_order",
     "random_page_cost": "1.1",
+    "plan_cache_mode": "force_custom_plan",
     "jit": "off",
     "TimeZone": "UTC",
 }

@@ -80,7 +80,7 @@ class Herd:
 
 @pytest.fixture(scope="module")
 def herd(server_url: str, template: str) -> Iterator[Herd]:
-    """3,000 individuals, nearly all bucks; some retired, some merged, some of another model. Read only."""
+    """3,000 individuals, nearly all bucks; some retired, some merged, many of another model. Read only."""
     name = f"gallery_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
@@ -99,7 +99,7 @@ def load_herd(db: Database) -> Herd:
     sexes[rare[:RARE]], sexes[rare[RARE:]] = "female", "unknown"
     # The closer look goes wrong first: what may not be found is as similar as anything else.
     status = rng.choice(["active", "retired", "merged"], SIZE, p=[0.92, 0.05, 0.03])
-    ours = rng.random(SIZE) < 0.95
+    ours = rng.random(SIZE) < 0.6
     with db.transaction() as connection:
         registered = {stage: embeddings.register_version(connection, version(stage)) for stage in STAGES}
         other = embeddings.register_version(connection, version(3, "others"))
@@ -267,7 +267,8 @@ def test_more_may_be_asked_for_than_the_index_looks_at_by_itself(herd: Herd, sta
     check_matches(herd, query, stage, Sex.MALE, Weights(), found)
     assert len(found) == 250
     exact = herd.exact(query, stage, Sex.MALE, Weights(), 250)
-    assert len(exact.keys() & {m.deer_id for m in found}) >= 0.95 * 250
+    # Beyond the dozen that resemble it, all are about equally unlike: an index may take one for another.
+    assert len(exact.keys() & {m.deer_id for m in found}) >= 0.9 * 250
     assert {m.deer_id for m in everybody} == set(map(int, herd.ids[herd.eligible(Sex.FEMALE)]))
 
 

@@ -94,12 +94,15 @@ def test_back_to_any_number_is_the_schema_of_that_number_and_up_again_the_whole(
     assert tuple(on_the_way_up) == ALL
     whole = on_the_way_up[ALL[-1]]
     assert len(set(on_the_way_up.values())) == len(ALL)  # each of them does something
-    for place in range(len(ALL) - 1):
-        assert rollback(empty_url, to=NUMBERS[place]) == ALL[:place:-1]
+    for place in reversed(range(len(ALL) - 1)):
+        assert rollback(empty_url, to=NUMBERS[place]) == (ALL[place + 1],)
         assert schema_state(empty_url).applied == ALL[: place + 1]
         assert schema(empty_url) == on_the_way_up[ALL[place]]
-        assert migrate(empty_url) == ALL[place + 1 :]
-        assert schema(empty_url) == whole
+    migrate(empty_url)
+    assert rollback(empty_url, to="010") == ALL[:9:-1]
+    assert schema(empty_url) == on_the_way_up[ALL[9]]
+    assert migrate(empty_url) == ALL[10:]
+    assert schema(empty_url) == whole
 
 
 def test_what_is_there_already_is_not_done_again(url: str) -> None:

@@ -16,11 +16,13 @@ Connection = psycopg.Connection[DictRow]
 
 # A filter behind an HNSW scan starves at the default ef_search = 40 without iterative scans; JIT compiles
 # longer than these queries run. Vectors are stored apart from their rows, so the planner takes a scan of the
-# table for far cheaper than it is: at random_page_cost = 4, made for spinning disks, it leaves the index aside.
+# table for far cheaper than it is: at random_page_cost = 4, made for spinning disks, it leaves the index aside,
+# and so does a plan that it makes once for whatever sex and limit may be asked for.
 _SESSION = """
 SELECT set_config('hnsw.ef_search', '100', false),
        set_config('hnsw.iterative_scan', 'strict_order', false),
        set_config('random_page_cost', '1.1', false),
+       set_config('plan_cache_mode', 'force_custom_plan', false),
        set_config('jit', 'off', false),
        set_config('timezone', 'UTC', false)
 """

@@ -44,9 +44,7 @@ def search(
         weights: of the ensemble, chosen at query time; any choice runs on the same index.
     """
     query, parameters = _search(registered, vectors, sex, weights, limit)
-    # Never prepared: a plan made for any sex and limit at once prefers scanning the table to the index.
-    rows = connection.execute(query, parameters, prepare=False)
-    return [Match(row["deer_id"], row["similarity"]) for row in rows]
+    return [Match(row["deer_id"], row["similarity"]) for row in connection.execute(query, parameters)]
 
 
 def explain_search(

@@ -23,7 +23,7 @@ from deertrack.vision.model_packs import CARD, Graph, Pack
 from deertrack.vision.pack_building import extra, file_sha256, write_card
 
 LEAST_CROPS = 600  # 512 directions need more than 512 crops
-RIDGE = 10.0
+RIDGE = 100.0
 CALIBRATION = "calibration.json"  # of a pack whose makers measured what its similarities mean
 
 Features = NDArray[np.float32]
@@ -122,9 +122,9 @@ def fit_projections(
 def whitening(rows: Features) -> tuple[Array, Array]:
     """PCA-whitening with a ridge: what to subtract, (d,), and what to multiply by, (d, 512).
 
-    Directions in which the rows vary much are shrunk, the others count for more. The ridge, ten times the mean
-    variance of the 512 directions, keeps those that hold little but noise from drowning the rest; figures in
-    docs/adr/0008. With fewer than 512 numbers, d, the last columns are zero.
+    What all rows have in common is subtracted, and the directions in which they vary most count for less. The
+    ridge, a hundred times the mean variance of the 512 directions, keeps those that hold little but noise from
+    drowning the rest: figures in docs/adr/0008. With fewer than 512 numbers, d, the last columns are zero.
 
     Raises:
         InputError: fewer than 600 rows, or rows that hardly differ.
