@@ -276,11 +276,10 @@ def _insist_on_new(home: Path, name: str) -> None:
         raise InputError(
             f"expected a pack's name of 1 to 40 lower-case letters, digits, '.', '_' and '-', got {name!r}"
         )
-    if name == BUILT_IN or (home / "packs" / name).exists():
-        raise InputError(
-            f"there is a pack {name!r} already",
-            hint=f"Choose another name, or look at it: deertrack models check {name}",
-        )
+    directory = home / "packs" / name
+    if name == BUILT_IN or directory.exists():
+        anew = "" if name == BUILT_IN else f" To make this one anew, remove {directory} first."
+        raise InputError(f"there is a pack {name!r} already", hint=f"Choose another name.{anew}")
 
 
 @contextmanager

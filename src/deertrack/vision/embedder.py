@@ -161,7 +161,7 @@ class Embedder:
     def _run(self, rows: list[tuple[_Open, int]]) -> None:
         for graph, engine in self._graphs:
             pixels = np.stack([photo.crops[graph.crop, graph.input_hw][i] for photo, i in rows])
-            outputs = engine.run(_normalise(pixels, graph.normalisation))
+            outputs = engine.run(normalise_pixels(pixels, graph.normalisation))
             for ours, theirs in graph.outputs.items():
                 self._store(rows, ours, outputs[theirs])
         for photo, _ in rows:
@@ -191,7 +191,7 @@ def _check_outputs(path: Path, graph: Graph, engine: Engine) -> None:
             raise PackError(f"{path}: expected {name!r} of shape (1, {DIMENSIONS}), got {given[name].shape}")
 
 
-def _normalise(pixels: Pixels, rule: Normalisation) -> NDArray[np.float32]:
+def normalise_pixels(pixels: Pixels, rule: Normalisation) -> NDArray[np.float32]:
     """(n, h, w, 3) uint8 to (n, 3, h, w) float32."""
     factor = rule.scale / np.asarray(rule.std, dtype=np.float64)
     shift = np.asarray(rule.mean, dtype=np.float64) / np.asarray(rule.std, dtype=np.float64)

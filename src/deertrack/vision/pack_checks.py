@@ -10,7 +10,7 @@ from PIL import Image
 
 from deertrack.domain.embedding import DIMENSIONS
 from deertrack.domain.errors import DeertrackError, PackError
-from deertrack.vision.embedder import _normalise as normalise_pixels
+from deertrack.vision.embedder import normalise_pixels
 from deertrack.vision.engines import load_engine
 from deertrack.vision.model_packs import Graph, Normalisation, load_pack
 

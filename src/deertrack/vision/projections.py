@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +16,7 @@ from deertrack.domain.embedding import DIMENSIONS, Output
 from deertrack.domain.errors import InputError, PhotoError
 from deertrack.domain.records import Box
 from deertrack.vision.crops import crop, shrink_for
-from deertrack.vision.embedder import _normalise as normalise_pixels
+from deertrack.vision.embedder import normalise_pixels
 from deertrack.vision.engines import Engine, load_engine
 from deertrack.vision.image_io import Photo, Pixels
 from deertrack.vision.model_packs import CARD, Graph, Pack
@@ -31,6 +31,7 @@ Array = NDArray[np.float64]
 PhotoBoxes = tuple[Path, Sequence[Box]]
 
 _PHOTOS_AT_ONCE = 16
+_CROPS_AT_ONCE = 16
 
 
 def insist_on_crops(count: int) -> None:
@@ -71,12 +72,13 @@ def read_features(
             open_graphs.append((graph, load_engine(path), names))
         rest = iter(photos)
         while chunk := list(islice(rest, _PHOTOS_AT_ONCE)):
-            crops = [of_box for read in pool.map(partial(_crops, pack), chunk) for of_box in read]
-            for i, (graph, engine, names) in enumerate(open_graphs if crops else ()):
-                pixels = np.stack([of_graphs[i] for of_graphs in crops])
-                given = engine.run(normalise_pixels(pixels, graph.normalisation))
-                for ours, theirs in graph.outputs.items():
-                    found[ours].append(given[names[theirs]].reshape(len(crops), -1))
+            crops = chain.from_iterable(pool.map(partial(_crops, pack), chunk))
+            while batch := list(islice(crops, _CROPS_AT_ONCE)):
+                for i, (graph, engine, names) in enumerate(open_graphs):
+                    pixels = np.stack([of_graphs[i] for of_graphs in batch])
+                    given = engine.run(normalise_pixels(pixels, graph.normalisation))
+                    for ours, theirs in graph.outputs.items():
+                        found[ours].append(given[names[theirs]].reshape(len(batch), -1))
             advance(len(chunk))
     insist_on_crops(sum(map(len, next(iter(found.values())))))
     return {output: np.concatenate(rows) for output, rows in found.items()}

@@ -104,7 +104,7 @@ def build(
     dry_run: DryRun = False,
     home: Home = None,
 ) -> None:
-    """Build the pack resnet50-b0 from published weights. Needs `pip install 'deertrack[models]'`.
+    """Build the pack resnet50-b0 from published weights. Needs the Python extra `models`.
 
     ResNet50 (pooled; layers 2 to 4 and pooled) and EfficientNet-B0, each projected to 512 numbers. Without
     --weights they come from huggingface.co, or from its cache on this machine. The graphs are compared with the
@@ -149,8 +149,8 @@ def import_command(
 ) -> None:
     """Make a pack out of any ONNX embedding that you exported: MegaDescriptor or MiewID, for example.
 
-    An output of other than 512 numbers is projected to 512 inside the graph, which needs
-    `pip install 'deertrack[models]'`.
+    An output of other than 512 numbers is projected to 512 inside the graph, which needs the Python extra
+    `models`.
 
     Example: deertrack models import mega.onnx --name mega-t --version v1_mega_t --input 224x224
     --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --licence CC-BY-NC-4.0 --provenance "MegaDescriptor-T-224"
@@ -211,8 +211,8 @@ def fit_projection(
 ) -> None:
     """Fit a pack's projections to your own animals: a new pack, with embedding versions of its own.
 
-    PCA-whitening on the crops in the catalogue, 600 at least. Needs `pip install 'deertrack[models]'`. Validate
-    the new version before you work with it: it fits your herd better on average, not always.
+    PCA-whitening on the crops in the catalogue, 600 at least. Needs the Python extra `models`. Validate the
+    new version before you work with it: it fits your herd better on average, not always.
 
     Example: deertrack models fit-projection resnet50-b0 --as my-herd
     """
