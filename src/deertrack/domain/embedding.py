@@ -3,14 +3,13 @@
 Source: spec, "Data Types: Vector Embeddings"; rules 1–3 of docs/architecture.md.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deertrack.domain.errors import FingerprintMismatchError, InputError
+from deertrack.domain.errors import InputError
 
 DIMENSIONS = 512
 NORM_TOLERANCE = 1e-4  # spec, "L2 Normalization Validation"
@@ -95,16 +94,3 @@ def pool(rows: Vectors) -> Vectors:
     """One unit vector (d,) for several photos of one animal: the direction of their mean (n, d)."""
     pooled: Vectors = normalise(rows.mean(axis=0, dtype=np.float64)[None])[0]
     return pooled
-
-
-def same_fingerprint(fingerprints: Sequence[str]) -> str:
-    """The one fingerprint that all vectors of a comparison share.
-
-    Raises:
-        FingerprintMismatchError: they come from different models.
-    """
-    distinct = sorted(set(fingerprints))
-    if len(distinct) != 1:
-        short = [f[:12] for f in distinct]
-        raise FingerprintMismatchError(f"vectors of different models cannot be compared: {short}")
-    return distinct[0]

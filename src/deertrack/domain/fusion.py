@@ -47,10 +47,3 @@ def joint_vectors(vectors: Mapping[Output, Vectors], shares: Mapping[Output, flo
     """Rows whose plain inner products are the weighted similarities: (n, 512) each → (n, 512·outputs), unit."""
     parts = [np.float32(np.sqrt(share)) * vectors[output] for output, share in shares.items()]
     return np.concatenate(parts, axis=1)
-
-
-def similarity(
-    a: Mapping[Output, Vectors], b: Mapping[Output, Vectors], shares: Mapping[Output, float]
-) -> float:
-    """Weighted cosine of two animals' vectors (each (512,), unit), in [-1, 1]."""
-    return float(sum(share * float(a[output] @ b[output]) for output, share in shares.items()))

@@ -13,9 +13,8 @@ from deertrack.domain.embedding import (
     norm_error,
     normalise,
     pool,
-    same_fingerprint,
 )
-from deertrack.domain.errors import FingerprintMismatchError, InputError
+from deertrack.domain.errors import InputError
 
 ALL = {output: output.value for output in Output}
 
@@ -112,12 +111,6 @@ def test_opposite_photos_have_no_common_direction() -> None:
     row = unit_rows(1)
     with pytest.raises(InputError, match="no direction"):
         pool(np.concatenate([row, -row]))
-
-
-def test_one_fingerprint_may_be_compared_several_not() -> None:
-    assert same_fingerprint(["abc", "abc"]) == "abc"
-    with pytest.raises(FingerprintMismatchError, match="different models"):
-        same_fingerprint(["abc", "abd", "abc"])
 
 
 @pytest.mark.parametrize(
