@@ -339,10 +339,26 @@ def test_a_run_under_way_notices_a_cut_over_and_keeps_what_it_decided(
 
         def advance(self, steps: int = 1) -> None:
             if self.stage == "Identifying":
-                with Database(url, size=1) as other, other.transaction() as connection:
-                    catalogue.put_setting(connection, catalogue.GENERATION, 7)
+                with Database(url, size=1) as other:
+                    active(other, "v9_other")
 
     with pytest.raises(VersionChangedError, match="cut over"):
         identify(db, matcher, progress=Meanwhile())
     assert one("SELECT count(*) FROM decisions") == 1
+    active(db, matcher.registered.version.name)
     assert identify(db, matcher).new == 2
+
+
+def test_a_cut_over_during_embedding_is_not_undone_by_the_run_that_began_before(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, rows: Ask
+) -> None:
+    """The run's own version would find all profiles empty, and must not fill them behind the new one's back."""
+    stage.photo("Creek", 0, seen(1))
+    identify(db, matcher)
+    with db.transaction() as connection:
+        connection.execute("UPDATE deer SET multiscale_model_id = NULL, feature_vector_multiscale = NULL")
+    active(db, "v9_other")
+    stage.photo("Creek", 1000, seen(2))
+    with pytest.raises(VersionChangedError, match="'v9_other'"):
+        identify(db, matcher)
+    assert rows("SELECT multiscale_model_id FROM deer") == [{"multiscale_model_id": None}]

@@ -50,24 +50,30 @@ def identify(db: Database, matcher: Matcher, *, progress: Progress = SILENT) -> 
     outcome = Identified()
     _group(db, matcher, outcome, progress)
     with db.transaction() as connection:
+        _lock_version(connection, matcher)
         if gallery.count_incomparable(connection, matcher.registered):
             # After a schema was rolled back and migrated again, profiles are empty but their source is not.
             profiles.put_profiles(connection, matcher.registered)
         gallery.check_comparable(connection, matcher.registered)
-        generation = catalogue.get_setting(connection, catalogue.GENERATION)
         todo = sightings.undecided_encounters(connection)
     progress.start("Identifying", len(todo))
     for encounter_id in todo:
         with db.transaction() as connection:
-            sightings.lock_deciding(connection)
-            if catalogue.get_setting(connection, catalogue.GENERATION) != generation:
-                raise VersionChangedError(
-                    "the catalogue was cut over to another embedding version meanwhile",
-                    hint="What was decided is kept. Run the same command again: it goes on with the new version.",
-                )
+            _lock_version(connection, matcher)
             _decide_encounter(connection, matcher, encounter_id, outcome)
         progress.advance()
     return outcome
+
+
+def _lock_version(connection: Connection, matcher: Matcher) -> None:
+    """Take the lock that decisions and cut-overs share, and insist that nobody cut over since we began."""
+    sightings.lock_deciding(connection)
+    active = catalogue.get_setting(connection, catalogue.ACTIVE_VERSION)
+    if active not in (None, matcher.registered.version.name):
+        raise VersionChangedError(
+            f"the catalogue was cut over to embedding version {active!r} meanwhile",
+            hint="What was decided is kept. Run the same command again: it goes on with that version.",
+        )
 
 
 def _group(db: Database, matcher: Matcher, outcome: Identified, progress: Progress) -> None:

@@ -20,7 +20,6 @@ ACTIVE_VERSION = "active_version"
 CALIBRATION = "calibration"
 PREVIOUS_VERSION = "previous_version"  # before the last cut-over; null after a rollback
 WEIGHTS = "weights"
-GENERATION = "generation"  # counts cut-overs and rollbacks, so that a run notices one
 
 
 @dataclass(frozen=True, slots=True)

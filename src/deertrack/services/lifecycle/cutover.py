@@ -117,5 +117,3 @@ def _activate(connection: Connection, name: str, *, previous: str | None, weight
     catalogue.put_setting(connection, catalogue.ACTIVE_VERSION, name)
     catalogue.put_setting(connection, catalogue.PREVIOUS_VERSION, previous)
     catalogue.put_setting(connection, catalogue.WEIGHTS, asdict(weights))
-    generation = catalogue.get_setting(connection, catalogue.GENERATION) or 0
-    catalogue.put_setting(connection, catalogue.GENERATION, generation + 1)
