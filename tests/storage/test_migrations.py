@@ -185,14 +185,15 @@ def test_migrating_with_rows_keeps_them_and_rolling_back_too(empty_url: str) -> 
 
     migrate(empty_url)
     after = content(empty_url)
-    for table in before.keys() - {"deer"}:
-        assert after[table] == before[table]
-    new = set(after["deer"][0]) - set(before["deer"][0])
-    assert new >= {"feature_vector_multiscale", "feature_vector_efficientnet", "embedding_version"}
-    assert [{k: v for k, v in row.items() if k not in new} for row in after["deer"]] == before["deer"]
+    new = {table: set(after[table][0]) - set(rows[0]) for table, rows in before.items()}
+    for table, rows in before.items():
+        assert [{k: v for k, v in row.items() if k not in new[table]} for row in after[table]] == rows
+    assert new["deer"] >= {"feature_vector_multiscale", "feature_vector_efficientnet", "embedding_version"}
+    for row in after["decisions"]:
+        assert {row[column] for column in new["decisions"]} == {None}
     for row in after["deer"]:
         assert row["embedding_version"] == "v1_resnet50"
-        assert {row[column] for column in new - {"embedding_version"}} == {None}
+        assert {row[column] for column in new["deer"] - {"embedding_version"}} == {None}
 
     # What only 011 has room for goes with it; everything else stays.
     execute(empty_url, "UPDATE deer SET feature_vector_multiscale = feature_vector, embedding_version = 'v2'")
