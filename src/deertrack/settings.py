@@ -17,6 +17,8 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=lambda: user_data_path("deertrack", appauthor=False))
     database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
+    # The specification's flag, under its name. It outranks the last cut-over, in this process only.
+    use_enhanced_reid: bool | None = Field(default=None, validation_alias="USE_ENHANCED_REID")
     engine: Literal["auto", "openvino", "onnxruntime"] = "auto"
     precision: Literal["f32", "bf16"] = "f32"
     threads: int | None = Field(default=None, ge=1, le=256)

@@ -7,9 +7,16 @@ from pathlib import Path
 from deertrack.domain.decision import Policy
 from deertrack.domain.encounters import Grouping
 from deertrack.domain.errors import MigrationError
-from deertrack.services.identify import Matcher
+from deertrack.services.identify import Deciders, Matcher
 from deertrack.services.models import pack_with
-from deertrack.services.versions import active_calibration, active_name, active_version, active_weights
+from deertrack.services.versions import (
+    active_calibration,
+    active_name,
+    active_version,
+    choose,
+    get_tuning,
+    registered_version,
+)
 from deertrack.settings import Settings
 from deertrack.storage.db import Database
 from deertrack.storage.jobs import JobQueue
@@ -70,15 +77,35 @@ def make_embedder(settings: Settings, pack: Pack) -> Embedder:
     return Embedder(pack, engine=settings.engine, precision=settings.precision, threads=settings.threads)
 
 
-def make_matcher(db: Database, pack: Pack, calibration: Path | None = None) -> Matcher:
-    """How this catalogue decides: its active version and what that version's similarities mean."""
-    registered = active_version(db, pack)
+def make_deciders(settings: Settings, db: Database, calibration: Path | None = None) -> Deciders:
+    """How this catalogue decides now: by its active version, by both arms of an A/B test, or as the environment's
+    USE_ENHANCED_REID says.
+
+    Raises:
+        InputError: that asks for a version which is not ready.
+    """
+    active_version(db, load_pack(settings, db))  # a fresh catalogue takes its first one here
+    with db.transaction() as connection:
+        choice = choose(connection, settings.use_enhanced_reid)
+    assert choice is not None
+    packs = {name: load_pack(settings, db, name) for name in choice.versions}
+    matchers = [make_matcher(db, pack, name, calibration) for name, pack in packs.items()]
+    return Deciders(choice, tuple(matchers), settings.use_enhanced_reid)
+
+
+def make_matcher(
+    db: Database, pack: Pack, version: str | None = None, calibration: Path | None = None
+) -> Matcher:
+    """How one version decides: what its similarities mean and what its cut-over set. Default: the active one."""
+    registered = registered_version(db, pack, version) if version else active_version(db, pack)
     curve = active_calibration(db, registered.version, pack, given=calibration)
-    policy = Policy()
+    with db.transaction() as connection:
+        tuning = get_tuning(connection, registered.version.name)
+    policy = Policy(min_similarity=tuning.threshold)
     # After a pause looks alone must be as sure as an assignment, one animal against one other.
     relink = curve.similarity_at(policy.assign_at / (1 - policy.assign_at))
     grouping = Grouping(relink_similarity=relink)
-    return Matcher(registered, curve, weights=active_weights(db), policy=policy, grouping=grouping)
+    return Matcher(registered, curve, weights=tuning.weights, policy=policy, grouping=grouping)
 
 
 def job_queue(db: Database) -> JobQueue:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deertrack.services.checks import examine, rebuild_indexes
-from deertrack.services.identify import Matcher, identify
+from deertrack.services.identify import Matcher, alone, identify
 from deertrack.storage import catalogue
 from deertrack.storage.checks import VECTOR_INDEXES
 from deertrack.storage.db import Database
@@ -20,7 +20,7 @@ def herd(db: Database, stage: Any, seen: Any, matcher: Matcher) -> Database:
     for animal in range(4):
         stage.burst("Creek", 1000 * animal, seen(animal))
         stage.burst("Pond", 1000 * animal + 500, seen(animal))
-    identify(db, matcher)
+    identify(db, alone(matcher))
     with db.transaction() as connection:
         catalogue.put_setting(connection, catalogue.ACTIVE_VERSION, matcher.registered.version.name)
     return db

@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,10 +13,9 @@ import pytest
 
 from deertrack.domain.decision import Policy
 from deertrack.domain.encounters import Grouping
-from deertrack.domain.errors import FingerprintMismatchError
 from deertrack.domain.names import friendly_name
 from deertrack.domain.records import Box, Sex
-from deertrack.services.identify import Identified, Matcher, identify
+from deertrack.services.identify import Identified, Matcher, alone, identify
 from deertrack.services.individuals import rename
 from deertrack.services.stations import shift_clock
 from deertrack.storage.db import Database
@@ -31,9 +30,9 @@ def test_one_animal_again_and_again(
 ) -> None:
     for visit in range(4):
         stage.burst("Creek", visit * HOUR, seen(1), photos=3)
-    assert identify(db, matcher) == Identified(encounters=4, tracks=4, matched=3, new=1)
+    assert identify(db, alone(matcher)) == Identified(encounters=4, tracks=4, matched=3, new=1)
     assert list(groups().values()) == [[1]] * 12
-    assert identify(db, matcher) == Identified()
+    assert identify(db, alone(matcher)) == Identified()
 
 
 def test_different_animals_stay_apart(
@@ -42,7 +41,7 @@ def test_different_animals_stay_apart(
     for animal in range(6):
         stage.burst("Creek", animal * HOUR, seen(animal))
         stage.burst("Pond", animal * HOUR + HOUR / 2, seen(animal))
-    assert identify(db, matcher) == Identified(encounters=12, tracks=12, matched=6, new=6)
+    assert identify(db, alone(matcher)) == Identified(encounters=12, tracks=12, matched=6, new=6)
     assert [numbers[0] for numbers in groups().values()] == [n for n in range(1, 7) for _ in range(4)]
 
 
@@ -51,10 +50,10 @@ def test_unsure_waits_for_a_person_and_makes_nobody(
 ) -> None:
     stage.photo("Creek", 0, seen(1, likeness=1))
     stage.photo("Creek", HOUR, seen(1, likeness=0.74))
-    assert identify(db, matcher) == Identified(encounters=2, tracks=2, new=1, review=1)
+    assert identify(db, alone(matcher)) == Identified(encounters=2, tracks=2, new=1, review=1)
     assert list(groups().values()) == [[1], [None]]
     assert one("SELECT count(*) FROM deer") == 1
-    assert identify(db, matcher) == Identified()  # it is not asked again
+    assert identify(db, alone(matcher)) == Identified()  # it is not asked again
 
 
 # -- encounters and tracks ----------------------------------------------------------------------------------
@@ -66,7 +65,7 @@ def test_a_pause_or_another_station_ends_an_encounter(
     for seconds in (0, 59, 118, 178):  # the last pause is a full minute
         stage.photo("Creek", seconds, seen(1))
     stage.photo("Pond", 30, seen(1))
-    identify(db, matcher)
+    identify(db, alone(matcher))
     spans = rows("SELECT extract(epoch FROM ended_at - started_at)::int AS s FROM encounters ORDER BY id")
     assert sorted(row["s"] for row in spans) == [0, 0, 118]
 
@@ -77,7 +76,7 @@ def test_two_in_one_photo_are_never_one_even_if_they_look_alike(
     stage.burst("Creek", 0, seen(1, LEFT, likeness=0.999))
     twins = [seen(1, LEFT, likeness=0.999), seen(1, RIGHT, likeness=0.999)]
     stage.burst("Creek", HOUR, *twins, photos=3)
-    outcome = identify(db, matcher)
+    outcome = identify(db, alone(matcher))
     assert (outcome.tracks, outcome.matched, outcome.new) == (3, 1, 2)
     for numbers in groups().values():
         assert len(set(numbers)) == len(numbers)
@@ -90,7 +89,7 @@ def test_two_animals_through_a_burst(
     stage.photo("Creek", 0, seen(1, LEFT), seen(2, RIGHT))
     stage.photo("Creek", 3, seen(2, LEFT), seen(1, RIGHT))
     stage.photo("Creek", 6, seen(2, MIDDLE))
-    assert identify(db, matcher) == Identified(encounters=1, tracks=2, new=2)
+    assert identify(db, alone(matcher)) == Identified(encounters=1, tracks=2, new=2)
     numbers = list(groups().values())
     assert numbers[0] == numbers[1][::-1]
     assert numbers[2] == [numbers[0][1]]
@@ -101,7 +100,7 @@ def test_sexes_that_contradict_each_other_never_join(
 ) -> None:
     stage.photo("Creek", 0, seen(1, sex=Sex.MALE, likeness=0.999))
     stage.photo("Creek", HOUR, seen(1, sex=Sex.FEMALE, likeness=0.999))
-    assert identify(db, matcher).new == 2
+    assert identify(db, alone(matcher)).new == 2
     assert [row["sex"] for row in rows("SELECT sex FROM deer ORDER BY number")] == ["male", "female"]
 
 
@@ -111,7 +110,7 @@ def test_unknown_sex_matches_and_is_learned(
     stage.photo("Creek", 0, seen(1))
     stage.photo("Creek", HOUR, seen(1, sex=Sex.FEMALE))
     stage.photo("Creek", 2 * HOUR, seen(1))
-    outcome = identify(db, matcher)
+    outcome = identify(db, alone(matcher))
     assert (outcome.matched, outcome.new) == (2, 1)
     assert one("SELECT sex FROM deer") == "female"
 
@@ -122,7 +121,7 @@ def test_photos_without_a_time_are_identified_too(
     stage.photo("Creek", None, seen(1))
     stage.photo("Creek", None, seen(1, LEFT), seen(2, RIGHT))
     stage.photo("Creek", 0, seen(2))
-    assert identify(db, matcher) == Identified(encounters=3, tracks=4, matched=2, new=2)
+    assert identify(db, alone(matcher)) == Identified(encounters=3, tracks=4, matched=2, new=2)
     assert list(groups().values()) == [[2], [2, 1], [1]]  # what has a time is decided first
     assert rows("SELECT started_at FROM encounters WHERE started_at IS NOT NULL") != []
     assert len(rows("SELECT 1 FROM encounters WHERE started_at IS NULL AND ended_at IS NULL")) == 2
@@ -139,7 +138,7 @@ def test_detections_without_vectors_wait(
             "AND m.id = e.model_id AND d.image_id = %s AND m.output = 'feature_vector'",
             [image],
         )
-    assert identify(db, matcher).tracks == 1
+    assert identify(db, alone(matcher)).tracks == 1
     assert one("SELECT sighting_id FROM detections WHERE image_id = %s", image) is None
 
 
@@ -151,12 +150,12 @@ def test_late_photos_extend_an_encounter_and_keep_its_decisions(
 ) -> None:
     stage.photo("Creek", 0, seen(1, LEFT))
     stage.photo("Creek", 12, seen(1, LEFT))
-    identify(db, matcher)
+    identify(db, alone(matcher))
     before = rows("SELECT id, deer_id, state FROM sightings ORDER BY id")
     stage.photo("Creek", -5, seen(1, LEFT))  # from a second camera, say
     stage.photo("Creek", 6, seen(1, LEFT), seen(2, RIGHT))
     stage.photo("Creek", 18, seen(1, LEFT))
-    assert identify(db, matcher) == Identified(tracks=1, new=1)
+    assert identify(db, alone(matcher)) == Identified(tracks=1, new=1)
     assert rows("SELECT id, deer_id, state FROM sightings ORDER BY id")[: len(before)] == before
     assert list(groups().values()) == [[1], [1], [1], [1, 2], [1]]
     (span,) = rows("SELECT extract(epoch FROM ended_at - started_at)::int AS s FROM encounters")
@@ -168,14 +167,14 @@ def test_late_photos_never_give_one_individual_two_places_in_a_photo(
 ) -> None:
     """Two tracks of one encounter were both taken for one animal; then a photo shows them side by side."""
     stage.photo("Creek", 0, seen(1, LEFT, likeness=0.999))
-    identify(db, matcher)
+    identify(db, alone(matcher))
     stage.photo("Creek", HOUR, seen(1, LEFT, likeness=0.96))
     stage.photo("Creek", HOUR + 14, seen(1, RIGHT, likeness=0.96))
     matcher = replace(matcher, grouping=Grouping())  # looks alone never continue a track
-    assert identify(db, matcher).matched == 2
+    assert identify(db, alone(matcher)).matched == 2
     stage.photo("Creek", HOUR + 7, seen(1, LEFT, likeness=0.96), seen(1, RIGHT, likeness=0.96))
     before = list(groups().values())[:3]
-    identify(db, matcher)
+    identify(db, alone(matcher))
     after = list(groups().values())
     assert before == after[:3] == [[1], [1], [1]]
     assert len(set(after[3])) == 2
@@ -197,7 +196,7 @@ def test_many_late_photos_in_any_order(
             seconds, animals = shots[index]
             boxes = [LEFT, MIDDLE, RIGHT]
             stage.photo("Creek", seconds, *(seen(a, b) for a, b in zip(animals, boxes, strict=False)))
-        identify(db, matcher)
+        identify(db, alone(matcher))
         now = groups()
         assert {image: now[image] for image in decided} == decided
         decided = now
@@ -211,10 +210,10 @@ def test_late_photos_after_a_clock_was_shifted(
     db: Database, stage: Any, seen: Any, matcher: Matcher, one: Ask
 ) -> None:
     stage.burst("Creek", 0, seen(1))
-    identify(db, matcher)
+    identify(db, alone(matcher))
     shift_clock(db, "Creek", timedelta(hours=1))
     stage.burst("Creek", 6, seen(1))  # the same camera, the same wrong clock
-    assert identify(db, matcher) == Identified()
+    assert identify(db, alone(matcher)) == Identified()
     assert one("SELECT count(*) FROM encounters") == 1
 
 
@@ -230,7 +229,7 @@ def test_the_profile_is_the_best_detection(
     stage.photo("Creek", 2, seen(1, small, confidence=0.95))
     best = stage.photo("Creek", 4, seen(1, large, confidence=0.95))
     stage.photo("Creek", 6, seen(1, small, confidence=0.95))
-    assert identify(db, matcher).new == 1
+    assert identify(db, alone(matcher)).new == 1
     (row,) = rows(
         "SELECT d.image_id, r.embedding_version, r.feature_vector_multiscale = e.embedding AS same, "
         "r.multiscale_model_id = e.model_id AS model "
@@ -246,7 +245,7 @@ def test_every_decision_is_logged_with_all_that_led_to_it(
 ) -> None:
     for seconds, animal, likeness in ((0, 1, 1), (HOUR, 2, 1), (2 * HOUR, 1, 0.98), (3 * HOUR, 1, 0.74)):
         stage.photo("Creek", seconds, seen(animal, likeness=likeness))
-    identify(db, matcher)
+    identify(db, alone(matcher))
     log = rows("SELECT c.*, r.number FROM decisions c LEFT JOIN deer r ON r.id = c.deer_id ORDER BY c.id")
     assert [(d["outcome"], d["number"]) for d in log] == [
         ("new", 1),
@@ -259,7 +258,7 @@ def test_every_decision_is_logged_with_all_that_led_to_it(
     for decision in log:
         assert decision["version"] == version.name
         assert decision["fingerprints"] == {o: version.fingerprints[o] for o in version.search_outputs}
-        assert decision["policy"] == {"assign_at": 0.95, "new_at": 0.5, "unmet": 25.0}
+        assert decision["policy"] == asdict(Policy())
         assert decision["actor"] == "machine"
         assert decision["decided_at"] is not None
         shares = [c["probability"] for c in decision["candidates"]]
@@ -278,14 +277,14 @@ def test_every_decision_is_logged_with_all_that_led_to_it(
 def test_names_and_numbers_stay(db: Database, stage: Any, seen: Any, matcher: Matcher, rows: Ask) -> None:
     for animal in range(3):
         stage.photo("Creek", animal * HOUR, seen(animal))
-    identify(db, matcher)
+    identify(db, alone(matcher))
     named = rows("SELECT number, name FROM deer ORDER BY number")
     assert named == [{"number": n, "name": friendly_name(n)} for n in (1, 2, 3)]
     rename(db, "2", "Limpy", actor="test")
     rename(db, "3", friendly_name(4), actor="test")  # the very name that the next one would get
     stage.photo("Creek", 5 * HOUR, seen(1))
     stage.photo("Creek", 6 * HOUR, seen(9))
-    identify(db, matcher)
+    identify(db, alone(matcher))
     names = [row["name"] for row in rows("SELECT name FROM deer ORDER BY number")]
     assert names[:3] == [friendly_name(1), "Limpy", friendly_name(4)]
     assert len(set(map(str.lower, names))) == 4
@@ -297,20 +296,39 @@ def test_a_stricter_policy_assigns_less(db: Database, stage: Any, seen: Any, mat
     stage.photo("Creek", 0, seen(1, likeness=1))
     stage.photo("Creek", HOUR, seen(1, likeness=0.86))
     strict = replace(matcher, policy=Policy(assign_at=0.9999))
-    assert identify(db, strict) == Identified(encounters=2, tracks=2, new=1, review=1)
+    assert identify(db, alone(strict)) == Identified(encounters=2, tracks=2, new=1, review=1)
 
 
-def test_individuals_of_another_model_are_an_error_not_a_low_score(
+def test_individuals_that_cannot_be_compared_are_counted_and_weigh_in(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, rows: Ask
+) -> None:
+    """The machine says how many it does not see, and the more they are the less it believes in a new animal."""
+    for n in range(40):
+        stage.photo("Creek", 1000 * n, seen(n))
+    identify(db, alone(matcher))
+    with db.transaction() as connection:
+        connection.execute("UPDATE deer SET partner_model_id = NULL WHERE number <= 30")
+        connection.execute(
+            "DELETE FROM detection_embeddings WHERE detection_id IN "
+            "(SELECT profile_detection_id FROM deer WHERE number <= 30)"
+        )
+    stage.photo("Ridge", 0, seen(100))
+    stage.photo("Ridge", HOUR, seen(35))
+    assert identify(db, alone(matcher)) == Identified(encounters=2, tracks=2, matched=1, review=1, unseen=30)
+    assert len(rows("SELECT id FROM deer")) == 40
+
+
+def test_an_individual_of_another_model_is_never_made_anew(
     db: Database, stage: Any, seen: Any, matcher: Matcher, one: Ask
 ) -> None:
     stage.photo("Creek", 0, seen(1))
-    identify(db, matcher)
+    identify(db, alone(matcher))
     with db.transaction() as connection:
         connection.execute("UPDATE deer SET partner_model_id = NULL")
         connection.execute("DELETE FROM detection_embeddings")
     stage.photo("Creek", HOUR, seen(1))
-    with pytest.raises(FingerprintMismatchError, match="1 known individuals have no vectors"):
-        identify(db, matcher)
+    found = identify(db, alone(replace(matcher, policy=Policy(unmet=0.5))))
+    assert (found.unseen, found.new, found.review) == (1, 0, 1)
     assert one("SELECT count(*) FROM deer") == 1
 
 
@@ -319,12 +337,12 @@ def test_empty_profiles_are_filled_again_from_their_detections(
 ) -> None:
     """As after `db rollback --to 010` and `db migrate`: the columns are new, their source is not."""
     stage.photo("Creek", 0, seen(1))
-    identify(db, matcher)
+    identify(db, alone(matcher))
     columns = "feature_vector_multiscale, feature_vector_efficientnet, multiscale_model_id, partner_model_id"
     before = rows(f"SELECT {columns} FROM deer")
     with db.transaction() as connection:
         connection.execute("UPDATE deer SET " + ", ".join(f"{c} = NULL" for c in columns.split(", ")))
-    identify(db, matcher)
+    identify(db, alone(matcher))
     assert repr(rows(f"SELECT {columns} FROM deer")) == repr(before)
 
 
@@ -345,7 +363,7 @@ def test_workers_at_once_never_make_one_animal_twice(
     def work(_: int) -> Identified:
         with Database(url, size=1) as own:
             start.wait()
-            return identify(own, matcher)
+            return identify(own, alone(matcher))
 
     with ThreadPoolExecutor(workers) as pool:
         outcomes = list(pool.map(work, range(workers)))
@@ -381,8 +399,8 @@ def test_a_worker_that_dies_while_deciding_leaves_nothing_half_done(
                 raise SystemExit
 
     with pytest.raises(SystemExit):
-        identify(db, matcher, progress=Dying())
+        identify(db, alone(matcher), progress=Dying())
     assert rows("SELECT count(*) AS n FROM decisions") == [{"n": 3}]
-    rest = identify(db, matcher)
+    rest = identify(db, alone(matcher))
     assert (rest.encounters, rest.tracks, rest.matched + rest.new) == (0, 0, 3)
     assert rows("SELECT count(*) AS n FROM deer") == [{"n": 2}]

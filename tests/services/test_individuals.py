@@ -9,7 +9,7 @@ import pytest
 from deertrack.domain.errors import InputError, NotFoundError
 from deertrack.domain.names import friendly_name
 from deertrack.domain.records import Sex
-from deertrack.services.identify import Matcher, identify
+from deertrack.services.identify import Matcher, alone, identify
 from deertrack.services.individuals import list_individuals, overview, rename, show_individual
 from deertrack.storage.db import Database
 
@@ -25,7 +25,7 @@ def herd(db: Database, stage: Any, seen: Any, matcher: Matcher) -> None:
     stage.photo("Pond", 2 * HOUR, seen(1, likeness=0.98))
     stage.photo("Creek", 3 * HOUR, seen(3))
     stage.photo("Pond", 4 * HOUR, seen(1, likeness=0.74))
-    identify(db, matcher)
+    identify(db, alone(matcher))
 
 
 @pytest.mark.usefixtures("herd")

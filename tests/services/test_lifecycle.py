@@ -1,8 +1,12 @@
 """Re-embedding with another pack, cutting over and back: what changes, what must not, and what may fail."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,14 +18,16 @@ from deertrack.domain.embedding import Output
 from deertrack.domain.errors import InputError, VersionChangedError
 from deertrack.domain.fusion import Weights
 from deertrack.domain.records import WHOLE_PHOTO, DetectedAnimal
-from deertrack.services.identify import Matcher, identify
+from deertrack.services.identify import Matcher, alone, identify
 from deertrack.services.lifecycle.cutover import CutOver, cut_over, roll_back
 from deertrack.services.lifecycle.reembed import Reembedded, reembed
-from deertrack.services.versions import active_name, active_weights
+from deertrack.services.queue import defer_reembed
+from deertrack.services.versions import Tuning, active_name, get_tuning
 from deertrack.storage import catalogue, embeddings, profiles, validations
 from deertrack.storage.db import Database
 from deertrack.storage.embeddings import RegisteredVersion
 from deertrack.storage.images import OfferedPhoto, add_detections, add_photos, catalogued_files
+from deertrack.storage.jobs import JobQueue
 from deertrack.vision.embedder import Embedder, EmbedTask
 from deertrack.vision.image_io import read_facts
 from deertrack.vision.model_packs import Pack, builtin_pack, load_pack
@@ -122,7 +128,7 @@ def work(
     v1: RegisteredVersion,
     v3: RegisteredVersion,
 ) -> Callable[..., Reembedded]:
-    return lambda **options: reembed(db, lambda: other_embedder, v3, options.pop("active", v1), **options)
+    return lambda **options: reembed(db, lambda: other_embedder, v3, **options)
 
 
 def profile(rows: Ask, deer: int) -> dict[str, Any]:
@@ -159,7 +165,7 @@ def test_the_same_again_does_nothing_and_loads_no_model(db: Database, work: Any,
     def no_model() -> Embedder:
         raise AssertionError("nothing is left to embed")
 
-    again = reembed(db, no_model, v3, v1)
+    again = reembed(db, no_model, v3)
     assert (again.done_before, again.embedded, again.profiles) == (DEER, 0, 0)
 
 
@@ -215,14 +221,38 @@ def test_all_detections_on_request(work: Any, rows: Ask) -> None:
 def test_columns_that_searches_use_are_not_touched_before_the_cut_over(
     db: Database, work: Any, rows: Ask, v3: RegisteredVersion
 ) -> None:
-    active = register(db, builtin_pack(), 3)  # searches the same columns, with other models
-    done = work(active=active)
+    register(db, builtin_pack(), 3)
+    active(db, "v3_lite")  # searches the same columns, with other models
+    done = work()
     assert (done.staged, done.embedded, done.profiles) == (True, DEER, 0)
     assert {r["multiscale_model_id"] for r in rows("SELECT multiscale_model_id FROM deer")} == {None}
     with db.transaction() as connection:
         assert profiles.coverage(connection, v3).complete
         assert len(profiles.put_profiles(connection, v3)) == DEER
         assert profiles.coverage(connection, v3).in_profile == DEER
+
+
+def test_workers_share_a_queued_re_embedding(
+    db: Database, url: str, herd: list[list[Path]], rows: Ask, tmp_path: Path
+) -> None:
+    lite = register(db, builtin_pack(), 3)
+    active(db, "v1_lite")
+    queue = JobQueue(url)
+    jobs = defer_reembed(queue, db, lite, all_detections=True, size=1)
+    assert len(jobs) == DEER + DEER * PHOTOS
+    assert defer_reembed(queue, db, lite, all_detections=True, size=1) == [], "they wait already"
+    environment = {**os.environ, "DATABASE_URL": url, "DEERTRACK_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "deertrack", "worker", "--until-empty"]
+    workers = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for _ in range(2)]
+    logs = [worker.communicate(timeout=120)[1].decode() for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], logs
+    assert all("detections embedded with v3_lite" in log for log in logs), "both had their part"
+    assert {queue.status(job) for job in jobs} == {"succeeded"}
+    with db.transaction() as connection:
+        assert profiles.coverage(connection, lite).in_profile == DEER
+    (row,) = rows("SELECT count(*) AS n FROM detection_embeddings")
+    assert row["n"] == DEER * PHOTOS * 3
+    assert defer_reembed(queue, db, lite, all_detections=True) == []
 
 
 # -- cutting over and back ----------------------------------------------------------------------------------
@@ -235,14 +265,27 @@ def vouch(db: Database, v1: RegisteredVersion, v3: RegisteredVersion) -> Callabl
     def add(outcome: str) -> int:
         with db.transaction() as connection:
             return validations.add_validation(
-                connection, new=v3.version, old=v1.version, weights={}, outcome=outcome, report={}
+                connection,
+                new=v3.version,
+                old=v1.version,
+                weights=asdict(TUNED.weights),
+                outcome=outcome,
+                report={},
             )
 
     return add
 
 
-def cut(db: Database, target: RegisteredVersion, active: RegisteredVersion, reason: str = "") -> CutOver:
-    return cut_over(db, target, active, weights=Weights(0.7, 0.3), reason=reason, actor="tester")
+TUNED = Tuning(Weights(0.7, 0.3))
+
+
+def cut(db: Database, target: RegisteredVersion, reason: str = "", share: float = 1.0) -> CutOver:
+    return cut_over(db, target, tuning=TUNED, reason=reason, actor="tester", share=share)
+
+
+def tuned(db: Database) -> Tuning:
+    with db.transaction() as connection:
+        return get_tuning(connection, catalogue.get_setting(connection, catalogue.ACTIVE_VERSION))
 
 
 def active(db: Database, name: str) -> None:
@@ -253,11 +296,13 @@ def active(db: Database, name: str) -> None:
 def test_no_cut_over_while_a_deer_would_become_invisible(
     db: Database, work: Any, v1: Any, v3: Any, vouch: Any
 ) -> None:
+    active(db, "v1_lite")
     work(limit=3)
     vouch("pass")
     with pytest.raises(InputError, match="2 of 5 individuals have no vectors of 'v3_padded'") as caught:
-        cut(db, v3, v1)
+        cut(db, v3)
     assert "reid reembed v3_padded" in caught.value.hint
+    assert cut(db, v3, reason="their photos are lost").invisible == 2
 
 
 @pytest.mark.parametrize("outcome", [None, "fail", "not enough data"])
@@ -269,9 +314,9 @@ def test_no_cut_over_without_a_passing_validation_but_for_a_reason(
     if outcome:
         vouch(outcome)
     with pytest.raises(InputError, match=outcome or "never validated"):
-        cut(db, v3, v1)
+        cut(db, v3)
     assert active_name(db) == "v1_lite"
-    cut(db, v3, v1, reason="the owner of the ranch wants it")
+    cut(db, v3, reason="the owner of the ranch wants it")
     assert active_name(db) == "v3_padded"
     (event,) = rows("SELECT actor, detail FROM events WHERE kind = 'cut over'")
     assert event["actor"] == "tester"
@@ -286,11 +331,11 @@ def test_over_and_back_leaves_every_original_vector_as_it_was(
     before = rows(f"SELECT {columns} FROM deer ORDER BY id")
     work()
     number = vouch("pass")
-    assert cut(db, v3, v1) == CutOver("v3_padded", "v1_lite", 0)
-    assert (active_name(db), active_weights(db)) == ("v3_padded", Weights(0.7, 0.3))
+    assert cut(db, v3) == CutOver("v3_padded", "v1_lite", 0)
+    assert (active_name(db), tuned(db)) == ("v3_padded", TUNED)
     assert rows("SELECT detail FROM events WHERE kind = 'cut over'")[0]["detail"]["validation"] == number
     assert roll_back(db, actor="tester") == CutOver("v1_lite", "v3_padded", 0)
-    assert (active_name(db), active_weights(db)) == ("v1_lite", Weights())
+    assert (active_name(db), tuned(db)) == ("v1_lite", Tuning())
     assert rows(f"SELECT {columns} FROM deer ORDER BY id") == before
     with pytest.raises(InputError, match="nothing to roll back"):
         roll_back(db, actor="tester")
@@ -302,13 +347,13 @@ def test_versions_that_share_columns_are_swapped_whole(
     """The columns hold one version at a time; the other's vectors wait in the detections and come back exactly."""
     lite = register(db, builtin_pack(), 3)
     embedder = Embedder(builtin_pack())
-    reembed(db, lambda: embedder, lite, register(db, builtin_pack(), 1))
+    reembed(db, lambda: embedder, lite)
     active(db, "v3_lite")
     columns = "id, feature_vector_multiscale::text, feature_vector_efficientnet::text, multiscale_model_id"
     before = rows(f"SELECT {columns} FROM deer ORDER BY id")
-    assert work(active=lite).staged
+    assert work().staged
     assert rows(f"SELECT {columns} FROM deer ORDER BY id") == before
-    assert cut(db, v3, lite, reason="test").profiles == DEER
+    assert cut(db, v3, reason="test").profiles == DEER
     assert rows(f"SELECT {columns} FROM deer ORDER BY id") != before
     assert roll_back(db, actor="tester").profiles == DEER
     assert rows(f"SELECT {columns} FROM deer ORDER BY id") == before
@@ -319,7 +364,7 @@ def test_deer_met_since_the_cut_over_are_counted_when_it_is_taken_back(
 ) -> None:
     active(db, "v1_lite")
     work()
-    cut(db, v3, v1, reason="test")
+    cut(db, v3, reason="test")
     with db.transaction() as connection:
         connection.execute("UPDATE deer SET feature_vector = NULL, single_model_id = NULL WHERE number = 2")
     assert roll_back(db, actor="tester").invisible == 1
@@ -343,10 +388,10 @@ def test_a_run_under_way_notices_a_cut_over_and_keeps_what_it_decided(
                     active(other, "v9_other")
 
     with pytest.raises(VersionChangedError, match="cut over"):
-        identify(db, matcher, progress=Meanwhile())
+        identify(db, alone(matcher), progress=Meanwhile())
     assert one("SELECT count(*) FROM decisions") == 1
     active(db, matcher.registered.version.name)
-    assert identify(db, matcher).new == 2
+    assert identify(db, alone(matcher)).new == 2
 
 
 def test_a_cut_over_during_embedding_is_not_undone_by_the_run_that_began_before(
@@ -354,11 +399,11 @@ def test_a_cut_over_during_embedding_is_not_undone_by_the_run_that_began_before(
 ) -> None:
     """The run's own version would find all profiles empty, and must not fill them behind the new one's back."""
     stage.photo("Creek", 0, seen(1))
-    identify(db, matcher)
+    identify(db, alone(matcher))
     with db.transaction() as connection:
         connection.execute("UPDATE deer SET multiscale_model_id = NULL, feature_vector_multiscale = NULL")
     active(db, "v9_other")
     stage.photo("Creek", 1000, seen(2))
     with pytest.raises(VersionChangedError, match="'v9_other'"):
-        identify(db, matcher)
+        identify(db, alone(matcher))
     assert rows("SELECT multiscale_model_id FROM deer") == [{"multiscale_model_id": None}]

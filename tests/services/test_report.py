@@ -14,7 +14,7 @@ from PIL import Image
 from deertrack.domain.encounters import Grouping
 from deertrack.services.detections import take_whole_photos
 from deertrack.services.embed import embed_pending
-from deertrack.services.identify import Matcher, identify
+from deertrack.services.identify import Matcher, alone, identify
 from deertrack.services.individuals import list_individuals, rename
 from deertrack.services.ingest import StationRules, find_photos, ingest
 from deertrack.services.report import make_report
@@ -42,7 +42,7 @@ def fill(db: Database, lite: RegisteredVersion, embedder: Embedder, cards: Path)
         rules = StationRules(timezone="America/Chicago")
         take_whole_photos(db, ingest(db, find_photos([cards]), rules).catalogued)
         embed_pending(db, lambda: embedder, lite)
-        identify(db, make_matcher(db, builtin_pack()))
+        identify(db, alone(make_matcher(db, builtin_pack())))
 
     return do
 
@@ -121,7 +121,7 @@ def test_what_waits_is_shown_with_whom_it_resembles(
 ) -> None:
     for n, likeness in enumerate((1, 0.74, 0.73, 0.72)):
         stage.photo("Creek", n * 3600, seen(1, likeness=likeness))
-    assert identify(db, matcher).review == 3
+    assert identify(db, alone(matcher)).review == 3
     html = make_report(db, waiting=2)
     (deer,) = list_individuals(db)
     waiting = html[html.index('id="waiting"') :]
@@ -141,6 +141,6 @@ def test_individuals_with_most_sightings_come_first(
 ) -> None:
     for hour, animal in enumerate((1, 2, 2)):
         stage.photo("Creek", hour * 3600, seen(animal))
-    identify(db, Matcher(matcher.registered, matcher.calibration, grouping=Grouping()))
+    identify(db, alone(Matcher(matcher.registered, matcher.calibration, grouping=Grouping())))
     html = make_report(db)
     assert re.findall(r'data-number="(\d)" data-sightings="(\d)"', html) == [("2", "2"), ("1", "1")]

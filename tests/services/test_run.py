@@ -11,6 +11,7 @@ import pytest
 
 from deertrack.domain.errors import InputError
 from deertrack.services import detections as detecting
+from deertrack.services.identify import alone
 from deertrack.services.ingest import StationRules
 from deertrack.services.run import RunPlan, RunReport, RunRequest, plan, run
 from deertrack.storage.db import Database
@@ -49,7 +50,7 @@ def md(cards: Path) -> Path:
 def do_run(db: Database, embedder: Embedder) -> Callable[..., RunReport]:
     def do(*roots: Path, **options: Any) -> RunReport:
         request = RunRequest(roots, **options)
-        return run(db, request, lambda: embedder, lambda own: make_matcher(own, builtin_pack()))
+        return run(db, request, lambda _: embedder, lambda own: alone(make_matcher(own, builtin_pack())))
 
     return do
 

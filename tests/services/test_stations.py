@@ -9,7 +9,7 @@ import pytest
 
 from deertrack.domain.errors import InputError, NotFoundError
 from deertrack.formats.stations import StationRow, read_stations
-from deertrack.services.identify import Matcher, identify
+from deertrack.services.identify import Matcher, alone, identify
 from deertrack.services.stations import apply_stations, list_stations, set_station, shift_clock
 from deertrack.storage.db import Database
 
@@ -32,7 +32,7 @@ def taken(rows: Ask) -> list[datetime | None]:
 def test_a_shift_moves_photos_and_encounters_and_its_opposite_brings_them_back(
     db: Database, creek: Any, matcher: Matcher, rows: Ask
 ) -> None:
-    identify(db, matcher)
+    identify(db, alone(matcher))
     times = taken(rows)
     encounters = "SELECT started_at, ended_at FROM encounters ORDER BY 1"
     before = rows(encounters)

@@ -84,7 +84,7 @@ def test_a_track_grows_and_its_sex_becomes_known(db: Database) -> None:
         ]
         assert [r.confidence for r in rows] == [0.5, 0.5]
         assert [r.area for r in rows] == pytest.approx([0.025, 0.025])
-        shots = sightings.encounter_shots(connection, encounter)
+        shots = sightings.encounter_shots(connection, encounter, [])
         assert [(s.detection_id, s.sighting_id, s.taken_at) for s in shots] == [
             (first, sighting, at(0)),
             (second, sighting, at(1)),
@@ -209,7 +209,12 @@ def test_a_decision_is_logged_with_all_that_led_to_it_and_takes_effect(db: Datab
     assert first["fingerprints"] == {
         o.value: VERSION.fingerprints[o] for o in (Output.MULTISCALE, Output.PARTNER)
     }
-    assert first["policy"] == {"assign_at": 0.9, "new_at": 0.6, "unmet": 12.5}
+    assert first["policy"] == {
+        "assign_at": 0.9,
+        "new_at": 0.6,
+        "unmet": 12.5,
+        "min_similarity": None,
+    }
     assert first["candidates"] == [
         {"deer_id": deer, "similarity": 0.81, "probability": 0.7},
         {"deer_id": 9, "similarity": 0.5, "probability": 0.1},

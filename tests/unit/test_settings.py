@@ -13,6 +13,7 @@ from deertrack.settings import read_settings
 
 VARIABLES = (
     "DATABASE_URL",
+    "USE_ENHANCED_REID",
     *(f"DEERTRACK_{n}" for n in ("HOME", "ENGINE", "PRECISION", "THREADS", "API_TOKEN", "HOSTS", "PHOTOS")),
 )
 
@@ -29,6 +30,20 @@ def test_defaults() -> None:
     assert settings.home.is_absolute()
     assert (settings.database_url, settings.engine, settings.precision) == (None, "auto", "f32")
     assert settings.threads is None
+
+
+@pytest.mark.parametrize(
+    ("text", "flag"), [("true", True), ("TRUE", True), ("false", False), ("False", False), ("", None)]
+)
+def test_the_specifications_flag(monkeypatch: pytest.MonkeyPatch, text: str, flag: bool | None) -> None:
+    monkeypatch.setenv("USE_ENHANCED_REID", text)
+    assert read_settings().use_enhanced_reid is flag
+
+
+def test_a_flag_that_is_no_flag_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USE_ENHANCED_REID", "maybe")
+    with pytest.raises(InputError, match="USE_ENHANCED_REID"):
+        read_settings()
 
 
 def test_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -41,11 +41,13 @@ class Policy:
     ``new_at``: where it is at least this probable that the animal is none of the known, it is new. Lower than
     ``assign_at``: two records for one animal are easier to mend than one record for two.
     ``unmet``: how many animals may be about that were never met; the more, the likelier a new one is new.
+    ``min_similarity``: a candidate less similar than this is never assigned, however probable; None for no bar.
     """
 
     assign_at: float = 0.95
     new_at: float = 0.5
     unmet: float = 25.0
+    min_similarity: float | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.assign_at <= 1 and 0 < self.new_at <= 1 and self.assign_at + self.new_at > 1):
@@ -55,17 +57,20 @@ class Policy:
             )
         if not self.unmet > 0:
             raise InputError(f"expected a number of unmet animals above 0, got {self.unmet}")
+        if self.min_similarity is not None and not -1 <= self.min_similarity <= 1:
+            raise InputError(f"expected a threshold of similarity in [-1, 1], got {self.min_similarity}")
 
 
 @dataclass(frozen=True, slots=True)
 class Belief:
     """What a search makes probable: its candidates, best first, and that the animal is none of the known.
 
-    The probabilities and ``new`` sum to at most 1; what is left belongs to individuals further down.
+    ``others``: that it is a known individual further down, or one that could not be compared. All sum to 1.
     """
 
     candidates: tuple[Candidate, ...] = ()
     new: float = 1.0
+    others: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,46 +86,50 @@ class Decision:
 
 
 def believe(
-    matches: Sequence[tuple[int, float]], *, gallery_size: int, calibration: Calibration, unmet: float
+    matches: Sequence[tuple[int, float]],
+    *,
+    gallery_size: int,
+    calibration: Calibration,
+    unmet: float,
+    unseen: int = 0,
 ) -> Belief:
     """Who it may be, given that it is at most one of all known animals.
 
     Bayes over the known animals and the unmet ones, each as likely as any other beforehand:
-    ``P(i) = LR(i) / (unmet + sum of LR over the gallery)`` and ``P(new) = unmet / (the same)``.
+    ``P(i) = LR(i) / (unmet + unseen + sum of LR over the gallery)`` and ``P(new) = unmet / (the same)``.
 
     Args:
         matches: individual and similarity (in [-1, 1]) of the best candidates of a search, best first.
-        gallery_size: all comparable individuals. Those below the best candidates count with the ratio of the
-            last one, at most 1: on average, different animals have a likelihood ratio of 1.
+        gallery_size: all individuals that were compared. Those below the best candidates count with the ratio of
+            the last one, at most 1: on average, different animals have a likelihood ratio of 1.
         calibration: what a similarity says.
         unmet: how many animals may be about that were never met.
+        unseen: known individuals that could not be compared, for want of vectors: it may be any of them too.
     """
     if not matches:
-        return Belief()
+        return Belief((), unmet / (unmet + unseen), unseen / (unmet + unseen))
     ratios = calibration.likelihood_ratios([similarity for _, similarity in matches])
-    rest = max(gallery_size - len(ratios), 0) * min(1.0, float(ratios[-1]))
-    total = unmet + float(ratios.sum()) + rest
+    others = unseen + max(gallery_size - len(ratios), 0) * min(1.0, float(ratios[-1]))
+    total = unmet + others + float(ratios.sum())
     candidates = tuple(
         Candidate(deer_id, similarity, float(ratio) / total)
         for (deer_id, similarity), ratio in zip(matches, ratios, strict=True)
     )
-    return Belief(candidates, unmet / total)
+    return Belief(candidates, unmet / total, others / total)
 
 
 def decide(belief: Belief, policy: Policy, *, vetoed: frozenset[int] = frozenset()) -> Decision:
     """Decide about one sighting.
 
     1. A vetoed individual (already in the same photo, say) is no candidate; its share goes to all others.
-    2. Nobody comparable is known: NEW.
-    3. The best candidate reaches ``assign_at``: ASSIGN.
-    4. That it is none of the known reaches ``new_at``: NEW.
-    5. Anything else: REVIEW.
+    2. The best candidate reaches ``assign_at``, and ``min_similarity`` where there is one: ASSIGN.
+    3. That it is none of the known reaches ``new_at``: NEW.
+    4. Anything else: REVIEW.
     """
     belief = _without(belief, vetoed)
-    if not belief.candidates:
-        return Decision(Outcome.NEW, belief)
-    best = belief.candidates[0]
-    if best.probability >= policy.assign_at:
+    best = belief.candidates[0] if belief.candidates else None
+    bar = -1.0 if policy.min_similarity is None else policy.min_similarity
+    if best and best.probability >= policy.assign_at and best.similarity >= bar:
         return Decision(Outcome.ASSIGN, belief, best.deer_id)
     if belief.new >= policy.new_at:
         return Decision(Outcome.NEW, belief)
@@ -129,9 +138,9 @@ def decide(belief: Belief, policy: Policy, *, vetoed: frozenset[int] = frozenset
 
 def _without(belief: Belief, vetoed: frozenset[int]) -> Belief:
     kept = [c for c in belief.candidates if c.deer_id not in vetoed]
-    gone = sum(c.probability for c in belief.candidates if c.deer_id in vetoed)
-    # Never less than what is kept: beside an overwhelming vetoed candidate, 1 - gone is nothing but rounding.
-    left = max(1 - gone, belief.new + sum(c.probability for c in kept)) or 1.0
+    left = belief.new + belief.others + sum(c.probability for c in kept)
     return Belief(
-        tuple(Candidate(c.deer_id, c.similarity, c.probability / left) for c in kept), belief.new / left
+        tuple(Candidate(c.deer_id, c.similarity, c.probability / left) for c in kept),
+        belief.new / left,
+        belief.others / left,
     )

@@ -1,5 +1,6 @@
 """Who is it: encounters, tracks, the search in the gallery, and the decision, one encounter at a time."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,8 +12,10 @@ from deertrack.domain.embedding import Output, Vectors, pool
 from deertrack.domain.encounters import Grouping, Shot, Track, associate, split_by_pause
 from deertrack.domain.errors import VersionChangedError
 from deertrack.domain.fusion import Weights, joint_vectors
+from deertrack.domain.trial import Arm, arm_of
 from deertrack.services.progress import SILENT, Progress
-from deertrack.storage import catalogue, embeddings, gallery, profiles, sightings
+from deertrack.services.versions import Choice, choose
+from deertrack.storage import embeddings, gallery, profiles, sightings
 from deertrack.storage.db import Connection, Database
 from deertrack.storage.embeddings import RegisteredVersion
 from deertrack.storage.sightings import PlacedDetection, SightingDetection
@@ -29,89 +32,131 @@ class Matcher:
     grouping: Grouping = field(default_factory=Grouping)
 
 
+@dataclass(frozen=True, slots=True)
+class Deciders:
+    """Who decides: one version's matcher, or two that share the encounters of an A/B test.
+
+    ``enhanced`` is the environment's USE_ENHANCED_REID, by which ``choice`` was made.
+    """
+
+    choice: Choice
+    matchers: tuple[Matcher, ...]
+    enhanced: bool | None = None
+
+    def of(self, encounter_id: int) -> tuple[Matcher, Arm | None]:
+        """Who decides about an encounter, and its arm if there is an A/B test."""
+        if self.choice.challenger is None:
+            return self.matchers[0], None
+        arm = arm_of(encounter_id, test=self.choice.since, share=self.choice.share)
+        return self.matchers[arm is Arm.ENHANCED], arm
+
+    @property
+    def models(self) -> list[int]:
+        """Every model whose vectors a detection needs before it is looked at."""
+        return sorted({model for matcher in self.matchers for model in matcher.registered.models.values()})
+
+
+def alone(matcher: Matcher) -> Deciders:
+    """One matcher that decides about everything."""
+    return Deciders(Choice(matcher.registered.version.name), (matcher,))
+
+
 @dataclass(slots=True)
 class Identified:
-    """What was decided now, in numbers of tracks (sightings)."""
+    """What was decided now, in numbers of tracks (sightings).
+
+    ``unseen`` individuals could not be compared, because the version has no vectors of them.
+    """
 
     encounters: int = 0
     tracks: int = 0
     matched: int = 0
     new: int = 0
     review: int = 0
+    unseen: int = 0
 
 
-def identify(db: Database, matcher: Matcher, *, progress: Progress = SILENT) -> Identified:
+def identify(db: Database, deciders: Deciders, *, progress: Progress = SILENT) -> Identified:
     """Group what is embedded and decide about every sighting that nobody decided about.
 
+    Known individuals without vectors of the deciding version get them from what is stored. Those for whom
+    nothing is stored are counted as ``unseen``, and every probability allows for them.
+
     Raises:
-        FingerprintMismatchError: some known individuals have vectors of another model.
         VersionChangedError: the catalogue was cut over meanwhile; what was decided is kept.
     """
     outcome = Identified()
-    _group(db, matcher, outcome, progress)
+    _group(db, deciders, outcome, progress)
     with db.transaction() as connection:
-        _lock_version(connection, matcher)
-        if gallery.count_incomparable(connection, matcher.registered):
-            # After a schema was rolled back and migrated again, profiles are empty but their source is not.
-            profiles.put_profiles(connection, matcher.registered)
-        gallery.check_comparable(connection, matcher.registered)
+        _lock_choice(connection, deciders)
+        unseen = {}
+        for matcher in deciders.matchers:
+            if gallery.count_incomparable(connection, matcher.registered):
+                profiles.put_profiles(connection, matcher.registered)
+            unseen[matcher.registered.version.name] = gallery.count_incomparable(
+                connection, matcher.registered
+            )
         todo = sightings.undecided_encounters(connection)
+    outcome.unseen = max(unseen.values())
     progress.start("Identifying", len(todo))
     for encounter_id in todo:
         with db.transaction() as connection:
-            _lock_version(connection, matcher)
-            _decide_encounter(connection, matcher, encounter_id, outcome)
+            _lock_choice(connection, deciders)
+            _decide_encounter(connection, deciders, encounter_id, unseen, outcome)
         progress.advance()
     return outcome
 
 
-def _lock_version(connection: Connection, matcher: Matcher) -> None:
+def _lock_choice(connection: Connection, deciders: Deciders) -> None:
     """Take the lock that decisions and cut-overs share, and insist that nobody cut over since we began."""
     sightings.lock_deciding(connection)
-    active = catalogue.get_setting(connection, catalogue.ACTIVE_VERSION)
-    if active not in (None, matcher.registered.version.name):
+    now = choose(connection, deciders.enhanced)
+    if now not in (None, deciders.choice):
         raise VersionChangedError(
-            f"the catalogue was cut over to embedding version {active!r} meanwhile",
+            f"the catalogue was cut over to embedding version {' and '.join(now.versions)!r} meanwhile",
             hint="What was decided is kept. Run the same command again: it goes on with that version.",
         )
 
 
-def _group(db: Database, matcher: Matcher, outcome: Identified, progress: Progress) -> None:
+def _group(db: Database, deciders: Deciders, outcome: Identified, progress: Progress) -> None:
     """Make encounters and tracks of detections that belong to none, station by station."""
+    gap = deciders.matchers[0].grouping.encounter_gap
     with db.transaction() as connection:
         stations = sightings.stations_to_group(connection)
     progress.start("Grouping into encounters", len(stations))
     for station_id, _ in stations:
         with db.transaction() as connection:
             sightings.lock_deciding(connection)  # nobody decides about half an encounter
-            placed = sightings.ungrouped(connection, station_id, list(matcher.registered.models.values()))
+            placed = sightings.ungrouped(connection, station_id, deciders.models)
             timed = [d for d in placed if d.taken_at is not None]
-            for part in split_by_pause([_instant(d) for d in timed], matcher.grouping.encounter_gap):
-                new_encounters, new_tracks = _group_timed(connection, matcher, station_id, timed[part])
+            for part in split_by_pause([_instant(d) for d in timed], gap):
+                new_encounters, new_tracks = _group_timed(connection, deciders, station_id, timed[part])
                 outcome.encounters += new_encounters
                 outcome.tracks += new_tracks
             # A photo without a time could belong to any encounter, so it is one of its own.
             untimed = (d for d in placed if d.taken_at is None)
             for _, photo in groupby(untimed, key=lambda d: d.image_id):
                 encounter_id = sightings.add_encounter(connection, station_id, None, None)
+                matcher, _arm = deciders.of(encounter_id)
                 outcome.encounters += 1
                 outcome.tracks += _put_tracks(connection, matcher, encounter_id, list(photo), [])
         progress.advance()
 
 
 def _group_timed(
-    connection: Connection, matcher: Matcher, station_id: int, placed: Sequence[PlacedDetection]
+    connection: Connection, deciders: Deciders, station_id: int, placed: Sequence[PlacedDetection]
 ) -> tuple[int, int]:
     """One encounter's worth of detections; returns how many encounters and tracks are new."""
     first, last = _instant(placed[0]), _instant(placed[-1])
-    gap = matcher.grouping.encounter_gap
+    gap = deciders.matchers[0].grouping.encounter_gap
     encounter_id = sightings.encounter_near(connection, station_id, first, last, gap)
-    if encounter_id is None:
+    if new := encounter_id is None:
         encounter_id = sightings.add_encounter(connection, station_id, first, last)
-        return 1, _put_tracks(connection, matcher, encounter_id, placed, [])
-    sightings.extend_encounter(connection, encounter_id, first, last)
-    known = sightings.encounter_shots(connection, encounter_id)
-    return 0, _put_tracks(connection, matcher, encounter_id, placed, known)
+    else:
+        sightings.extend_encounter(connection, encounter_id, first, last)
+    matcher, _ = deciders.of(encounter_id)
+    known = [] if new else sightings.encounter_shots(connection, encounter_id, deciders.models)
+    return int(new), _put_tracks(connection, matcher, encounter_id, placed, known)
 
 
 def _put_tracks(
@@ -174,9 +219,14 @@ def _shots(connection: Connection, matcher: Matcher, placed: Sequence[PlacedDete
 
 
 def _decide_encounter(
-    connection: Connection, matcher: Matcher, encounter_id: int, outcome: Identified
+    connection: Connection,
+    deciders: Deciders,
+    encounter_id: int,
+    unseen: Mapping[str, int],
+    outcome: Identified,
 ) -> None:
     """Decide about an encounter's open sightings, the surest first; two in one photo never get one deer."""
+    matcher, arm = deciders.of(encounter_id)
     rows = sightings.encounter_sightings(connection, encounter_id)
     by_sighting = {key: list(group) for key, group in groupby(rows, key=lambda r: r.sighting_id)}
     undecided = [key for key, seen in by_sighting.items() if seen[0].state == "undecided"]
@@ -185,8 +235,14 @@ def _decide_encounter(
     )
     taken = {key: seen[0].deer_id for key, seen in by_sighting.items() if seen[0].deer_id}
     photos = {key: {r.image_id for r in seen} for key, seen in by_sighting.items()}
-    beliefs = {key: _search(connection, matcher, by_sighting[key], vectors) for key in undecided}
+    beliefs, took = {}, {}
+    for key in undecided:
+        start = time.perf_counter()
+        missing = unseen[matcher.registered.version.name]
+        beliefs[key] = _search(connection, matcher, by_sighting[key], vectors, missing)
+        took[key] = time.perf_counter() - start
     for key in sorted(undecided, key=lambda key: (-_surest(beliefs[key]), key)):
+        start = time.perf_counter()
         vetoed = frozenset(deer for other, deer in taken.items() if photos[other] & photos[key])
         decision = decide(beliefs[key], matcher.policy, vetoed=vetoed)
         deer_id = _carry_out(connection, matcher, by_sighting[key], vectors, decision)
@@ -197,7 +253,11 @@ def _decide_encounter(
             deer_id=deer_id,
             policy=matcher.policy,
             registered=matcher.registered,
+            arm=arm,
+            milliseconds=1000 * (took[key] + time.perf_counter() - start),
         )
+        if decision.outcome is Outcome.NEW and deer_id is not None:
+            _show_to_all(connection, deciders, deer_id)
         if deer_id is not None:
             taken[key] = deer_id
             gallery.note_sighting(connection, deer_id, by_sighting[key][0].sex)
@@ -215,6 +275,7 @@ def _search(
     matcher: Matcher,
     seen: Sequence[SightingDetection],
     vectors: Mapping[Output, Mapping[int, Vectors]],
+    unseen: int,
 ) -> Belief:
     ids = [row.detection_id for row in seen]
     outputs = matcher.registered.version.search_outputs
@@ -222,9 +283,10 @@ def _search(
     matches = gallery.search(connection, matcher.registered, query, sex=seen[0].sex, weights=matcher.weights)
     return believe(
         [(m.deer_id, m.similarity) for m in matches],
-        gallery_size=gallery.gallery_size(connection, seen[0].sex),
+        gallery_size=gallery.gallery_size(connection, seen[0].sex) - unseen,
         calibration=matcher.calibration,
         unmet=matcher.policy.unmet,
+        unseen=unseen,
     )
 
 
@@ -247,6 +309,13 @@ def _carry_out(
         profile_detection_id=best,
         vectors={output: by_id[best] for output, by_id in vectors.items()},
     )
+
+
+def _show_to_all(connection: Connection, deciders: Deciders, deer_id: int) -> None:
+    """In an A/B test, give a new individual the vectors of both arms: it must be met again in either."""
+    if len(deciders.matchers) > 1:
+        for matcher in sorted(deciders.matchers, key=lambda m: m.registered.version.stage):
+            profiles.put_profiles(connection, matcher.registered, deer_ids=[deer_id])
 
 
 def _instant(placed: PlacedDetection | Shot) -> datetime:

@@ -4,7 +4,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from deertrack.domain.errors import InputError
@@ -17,7 +18,7 @@ from deertrack.services.detections import (
     take_whole_photos,
 )
 from deertrack.services.embed import embed_pending
-from deertrack.services.identify import Matcher, identify
+from deertrack.services.identify import Deciders, identify
 from deertrack.services.ingest import (
     FoundPhoto,
     Ingested,
@@ -70,6 +71,7 @@ class RunReport:
     matched: int = 0
     new: int = 0
     review: int = 0
+    unseen: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     catalogue: dict[str, int] = field(default_factory=dict)
@@ -106,14 +108,14 @@ def plan(db: Database, request: RunRequest) -> RunPlan:
 def run(
     db: Database,
     request: RunRequest,
-    make_embedder: Callable[[], Embedder],
-    make_matcher: Callable[[Database], Matcher],
+    make_embedder: Callable[[str], Embedder],
+    make_deciders: Callable[[Database], Deciders],
     *,
     progress: Progress = SILENT,
 ) -> RunReport:
     """Ingest, detect, embed, group, decide. Every stage goes on where an interrupted run left off.
 
-    ``make_embedder`` loads the model; it is called only if something is left to embed.
+    ``make_embedder`` loads the model of a version; it is called only if something is left to embed.
 
     Raises:
         InputError: a folder or file that cannot be used at all, or no way to know where the animals are.
@@ -131,21 +133,29 @@ def run(
             files = files or _detect(ingested, request)
             detected = apply_detections(db, photos, ingested.catalogued, files, progress=progress)
     report.problems += [Problem(str(file.path), entry) for file in files for entry in file.skipped]
-    matcher = make_matcher(db)
+    deciders = make_deciders(db)
+    embedded = []
     with _timed(report, "embed"):
-        embedded = embed_pending(db, make_embedder, matcher.registered, progress=progress)
+        for matcher in deciders.matchers:  # both arms of an A/B test, once where they share a pack
+            load = partial(make_embedder, matcher.registered.version.name)
+            embedded.append(embed_pending(db, load, matcher.registered, progress=progress))
     with _timed(report, "identify"):
-        identified = identify(db, matcher, progress=progress)
+        identified = identify(db, deciders, progress=progress)
     report.photos_found, report.photos_new = ingested.found, ingested.new
     report.photos_known, report.duplicates = ingested.known, len(ingested.duplicates)
     report.detections, report.without_detections = detected.detections, detected.without_result
-    report.embedded = embedded.detections
+    report.embedded = sum(outcome.detections for outcome in embedded)
     report.encounters, report.tracks = identified.encounters, identified.tracks
     report.matched, report.new, report.review = identified.matched, identified.new, identified.review
-    report.problems += [*ingested.problems, *detected.problems, *embedded.problems]
-    report.unreadable = len({p.path for p in [*ingested.problems, *embedded.problems]})
+    report.unseen = identified.unseen
+    unreadable = dict.fromkeys(p for outcome in embedded for p in outcome.problems)
+    report.problems += [*ingested.problems, *detected.problems, *unreadable]
+    report.unreadable = len({p.path for p in [*ingested.problems, *unreadable]})
     with db.transaction() as connection:
         report.catalogue = catalogue.totals(connection)
+        if not report.nothing_new:
+            counts = {key: value for key, value in asdict(report).items() if key != "problems"}
+            catalogue.add_event(connection, "machine", "run", "catalogue", counts)
     return report
 
 

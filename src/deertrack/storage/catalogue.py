@@ -19,7 +19,8 @@ _SQL = load_queries("catalogue")
 ACTIVE_VERSION = "active_version"
 CALIBRATION = "calibration"
 PREVIOUS_VERSION = "previous_version"  # before the last cut-over; null after a rollback
-WEIGHTS = "weights"
+TUNING = "tuning"  # by version: what its cut-over set, see services.versions.Tuning
+AB = "ab_test"  # {"version", "share", "since"} while one is under way, else null
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,13 +103,25 @@ def count_pending(connection: Connection, models: Sequence[int]) -> tuple[int, i
 
 
 def pending_photos(
-    connection: Connection, models: Sequence[int], *, after: int, limit: int
+    connection: Connection,
+    models: Sequence[int],
+    *,
+    after: int = 0,
+    image_ids: Sequence[int] | None = None,
+    limit: int,
 ) -> list[PendingPhoto]:
-    """The next photos (by id, after ``after``) whose detections lack vectors."""
+    """The next photos (by id, after ``after``, only among ``image_ids``) whose detections lack vectors."""
+    among = None if image_ids is None else list(image_ids)
     rows = connection.execute(
-        _SQL["pending_photos"], {"models": list(models), "after": after, "limit": limit}
+        _SQL["pending_photos"], {"models": list(models), "after": after, "among": among, "limit": limit}
     )
     return [as_pending(row) for row in rows]
+
+
+def pending_images(connection: Connection, models: Sequence[int]) -> list[int]:
+    """The ids of all photos whose detections lack vectors."""
+    rows = connection.execute(_SQL["pending_images"], {"models": list(models)})
+    return [row["image_id"] for row in rows]
 
 
 def as_pending(row: Mapping[str, Any]) -> PendingPhoto:

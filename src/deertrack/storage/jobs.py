@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 from procrastinate import App, JobContext, PsycopgConnector, SyncPsycopgConnector
+from procrastinate.exceptions import AlreadyEnqueued
 
 from deertrack.domain.errors import NotFoundError
 from deertrack.storage.db import translated_errors
@@ -29,10 +30,20 @@ class JobQueue:
         with translated_errors():
             self._ensure_schema()
 
-    def defer(self, task: str, arguments: dict[str, Any], *, lock: str | None = None) -> int:
-        """Put a job into the queue; returns its number. Jobs that share a ``lock`` never run side by side."""
+    def defer(
+        self, task: str, arguments: dict[str, Any], *, lock: str | None = None, once: str | None = None
+    ) -> int | None:
+        """Put a job into the queue; returns its number.
+
+        Args:
+            lock: jobs that share one never run side by side.
+            once: None is returned, and nothing done, while a job with the same one waits in the queue.
+        """
         with translated_errors(), self._plain_app().open() as app:
-            return app.configure_task(task, lock=lock).defer(arguments=arguments)
+            try:
+                return app.configure_task(task, lock=lock, queueing_lock=once).defer(arguments=arguments)
+            except AlreadyEnqueued:
+                return None
 
     def status(self, job_id: int) -> str:
         """Where a job stands: todo, doing, succeeded, failed, cancelled or aborted.

@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 
 from deertrack.domain.decision import Decision, Policy
 from deertrack.domain.records import Box, Sex
+from deertrack.domain.trial import Arm
 from deertrack.storage.db import Connection
 from deertrack.storage.embeddings import RegisteredVersion
 from deertrack.storage.queries import load_queries
@@ -96,11 +97,12 @@ def extend_encounter(connection: Connection, encounter_id: int, first: datetime,
     connection.execute(_SQL["extend_encounter"], {"id": encounter_id, "first": first, "last": last})
 
 
-def encounter_shots(connection: Connection, encounter_id: int) -> list[PlacedDetection]:
-    """The detections that an encounter has already, sighting by sighting, each in time."""
-    return [
-        _placed(row) for row in connection.execute(_SQL["encounter_shots"], {"encounter_id": encounter_id})
-    ]
+def encounter_shots(
+    connection: Connection, encounter_id: int, models: Sequence[int]
+) -> list[PlacedDetection]:
+    """The detections with vectors that an encounter has already, sighting by sighting, each in time."""
+    rows = connection.execute(_SQL["encounter_shots"], {"encounter_id": encounter_id, "models": list(models)})
+    return [_placed(row) for row in rows]
 
 
 def put_sighting(
@@ -148,11 +150,15 @@ def record_decision(
     deer_id: int | None,
     policy: Policy,
     registered: RegisteredVersion,
+    arm: Arm | None = None,
+    milliseconds: float | None = None,
 ) -> None:
     """Log a decision with all that led to it, and let it take effect on the sighting.
 
     Args:
         deer_id: the assigned or newly made individual; None for a review.
+        arm: of an A/B test, if there is one.
+        milliseconds: what the search and the decision took.
     """
     version, best = registered.version, decision.belief.candidates
     connection.execute(
@@ -167,6 +173,8 @@ def record_decision(
             "fingerprints": Jsonb({o: version.fingerprints[o] for o in version.search_outputs}),
             "policy": Jsonb(asdict(policy)),
             "candidates": Jsonb([asdict(c) for c in best]),
+            "arm": arm,
+            "milliseconds": milliseconds,
         },
     )
     connection.execute(

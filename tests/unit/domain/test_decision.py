@@ -16,7 +16,8 @@ POLICY = Policy()
 
 
 def belief_of(*probabilities: float, new: float) -> Belief:
-    return Belief(tuple(Candidate(i + 1, 0.5, p) for i, p in enumerate(probabilities)), new)
+    others = max(1 - new - sum(probabilities), 0)
+    return Belief(tuple(Candidate(i + 1, 0.5, p) for i, p in enumerate(probabilities)), new, others)
 
 
 @st.composite
@@ -144,10 +145,33 @@ def test_a_veto_hands_the_share_to_all_others_in_proportion() -> None:
     assert decide(belief_of(0.6, 0.39, new=0.01), POLICY, vetoed=frozenset({1})).deer_id == 2
 
 
-def test_with_everybody_vetoed_the_animal_is_new_however_much_is_left_further_down() -> None:
-    decision = decide(belief_of(0.5, 0.3, new=0.01), POLICY, vetoed=frozenset({1, 2}))
-    assert decision.outcome is Outcome.NEW
-    assert decision.deer_id is None
+def test_with_everybody_vetoed_the_animal_is_new_unless_it_may_be_one_further_down_or_unseen() -> None:
+    alone = decide(belief_of(0.69, 0.3, new=0.01), POLICY, vetoed=frozenset({1, 2}))
+    assert (alone.outcome, alone.deer_id) == (Outcome.NEW, None)
+    crowd = decide(belief_of(0.5, 0.3, new=0.01), POLICY, vetoed=frozenset({1, 2}))
+    assert (crowd.outcome, crowd.deer_id) == (Outcome.REVIEW, None)
+
+
+def test_a_threshold_keeps_the_machine_from_assigning_what_looks_too_little_alike() -> None:
+    belief = Belief((Candidate(7, 0.61, 0.99),), 0.01)
+    assert decide(belief, Policy(min_similarity=0.6)).deer_id == 7
+    assert decide(belief, Policy(min_similarity=0.62)).outcome is Outcome.REVIEW
+
+
+@pytest.mark.parametrize("matches", [[], [(1, 0.1)]], ids=["nobody to compare", "somebody else"])
+def test_animals_that_cannot_be_compared_make_a_new_one_less_likely(matches: list[tuple[int, float]]) -> None:
+    """It may be any of them: with many, the machine asks instead of making one of them anew."""
+    flat = Calibration((0.0, 1.0), (0.0, 0.0))
+    outcomes = [
+        decide(
+            believe(matches, gallery_size=len(matches), calibration=flat, unmet=25, unseen=unseen), Policy()
+        )
+        for unseen in (0, 3, 40)
+    ]
+    assert [d.outcome for d in outcomes] == [Outcome.NEW, Outcome.NEW, Outcome.REVIEW]
+    assert [round(d.belief.new, 3) for d in outcomes] == [
+        round(25 / (25 + unseen + len(matches)), 3) for unseen in (0, 3, 40)
+    ]
 
 
 @given(beliefs(), vetoes, policies())
@@ -170,7 +194,7 @@ def test_what_a_decision_may_be(belief: Belief, vetoed: frozenset[int], policy: 
             )
         case Outcome.REVIEW:
             assert decision.deer_id is None
-            assert left[0].probability < policy.assign_at
+            assert not left or left[0].probability < policy.assign_at
             assert decision.belief.new < policy.new_at
 
 

@@ -48,9 +48,29 @@ class TerminalProgress:
         self._bars.update(self._task, rate=f"{speed:,.0f}/s" if speed else "")
 
 
+class LineProgress:
+    """A line on stderr every so many steps, for logs."""
+
+    def __init__(self, every: int) -> None:
+        self._every, self._stage, self._total, self._done = every, "", 0, 0
+
+    def start(self, stage: str, total: int | None) -> None:
+        self._stage, self._total, self._done = stage, total or 0, 0
+
+    def advance(self, steps: int = 1) -> None:
+        before, self._done = self._done, self._done + steps
+        if self._done // self._every > before // self._every or self._done == self._total:
+            err.print(f"{self._stage}: {self._done:,} of {self._total:,}")
+
+
 @contextmanager
-def progress_bars(*, quiet: bool = False) -> Iterator[TerminalProgress]:
-    """Progress bars on stderr; they draw nothing where stderr is no terminal."""
+def progress_bars(
+    *, quiet: bool = False, lines_every: int | None = None
+) -> Iterator[TerminalProgress | LineProgress]:
+    """Progress bars on stderr. Where that is no terminal: nothing, or a line every so many steps."""
+    if lines_every and not quiet and not err.is_terminal:
+        yield LineProgress(lines_every)
+        return
     columns = (
         TextColumn("{task.description:<24}"),
         BarColumn(bar_width=30),

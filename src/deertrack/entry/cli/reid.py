@@ -26,7 +26,9 @@ from deertrack.services.lifecycle.validate import (
     validate,
 )
 from deertrack.services.lifecycle.validation_page import validation_page
-from deertrack.services.versions import active_calibration, active_version, registered_version
+from deertrack.services.queue import defer_reembed
+from deertrack.services.versions import Tuning, active_calibration, registered_version
+from deertrack.settings import Settings
 from deertrack.storage.profiles import Coverage
 
 app = typer.Typer(
@@ -108,6 +110,9 @@ def reembed_command(
     limit: Annotated[int | None, typer.Option(min=1, help="Individuals at most, in this call.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Individuals a commit.")] = 32,
     workers: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all.")] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Leave the work to `deertrack worker`, on any number of hosts.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is left to do.")] = False,
     json: Json = False,
     home: Home = None,
@@ -122,18 +127,23 @@ def reembed_command(
     settings = settings_for(home)
     if workers:
         settings.threads = workers
-    with wiring.open_database(settings) as db, progress_bars(quiet=json) as progress:
+    with wiring.open_database(settings) as db, progress_bars(quiet=json, lines_every=10) as progress:
         pack = wiring.load_pack(settings, db, version)
         target = registered_version(db, pack, version)
         if dry_run:
             _show_plan(reembed_plan(db, target), json=json)
             return
-        active = active_version(db, wiring.load_pack(settings, db))
+        if queue:
+            _show_queued(
+                defer_reembed(wiring.job_queue(db), db, target, all_detections=all_detections),
+                version,
+                json=json,
+            )
+            return
         done = reembed(
             db,
             lambda: wiring.make_embedder(settings, pack),
             target,
-            active,
             all_detections=all_detections,
             limit=limit,
             batch=batch_size,
@@ -151,8 +161,19 @@ def cutover_command(
     weights: Annotated[
         str, typer.Option(metavar="A,B", help="Shares of multi-scale and partner vector in an ensemble.")
     ] = "0.6,0.4",
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=-1, max=1, help="Least similarity of an automatic match, e.g. as validate proposes."
+        ),
+    ] = None,
+    ab: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="A/B test: only this share of the encounters, e.g. 0.5."),
+    ] = 1.0,
     reason: Annotated[
-        str, typer.Option(help="Why to go on without a passing validation; kept in the history.")
+        str,
+        typer.Option(help="Why to go on without full coverage or a passing validation; kept in the history."),
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json: Json = False,
@@ -161,18 +182,24 @@ def cutover_command(
     """Let searches use another version. Running workers take it up by themselves; names and sightings stay.
 
     Refuses while a deer lacks its vectors (`reid reembed`) or no validation of it passed (`reid validate`).
-    `reid rollback` goes back at any time.
+    With --ab both versions decide, each about its share of the encounters; `reid ab` compares them. `reid
+    rollback` goes back at any time.
+
+    Example: deertrack reid cutover v3_lite --ab 0.5
     """
     settings = settings_for(home)
+    tuning = Tuning(_weights(weights), threshold)
     with wiring.open_database(settings) as db:
         pack = wiring.load_pack(settings, db, version)
         target = registered_version(db, pack, version)
-        active = active_version(db, wiring.load_pack(settings, db))
         active_calibration(db, target.version, pack)  # without one nothing could be decided
         if not (yes or json):
-            typer.confirm(f"Cut over from {active.version.name} to {version}?", abort=True)
-        done = cut_over(db, target, active, weights=_weights(weights), reason=reason.strip(), actor=getuser())
+            typer.confirm(
+                f"Let {'all' if ab >= 1 else f'{ab:.0%} of the'} encounters use {version}?", abort=True
+            )
+        done = cut_over(db, target, tuning=tuning, reason=reason.strip(), actor=getuser(), share=ab)
     _show_cut_over(done, json=json)
+    _warn_of_flag(settings, json=json)
 
 
 @app.command("rollback")
@@ -181,25 +208,55 @@ def rollback_command(
     json: Json = False,
     home: Home = None,
 ) -> None:
-    """Go back to the version that the last cut-over left. Nothing is lost: its vectors were never touched."""
-    with wiring.open_database(settings_for(home)) as db:
+    """Go back to the version that the last cut-over left, or end an A/B test. Nothing is lost.
+
+    The older version's vectors were never touched. Takes seconds, and running workers notice by themselves.
+    """
+    settings = settings_for(home)
+    with wiring.open_database(settings) as db:
         if not (yes or json):
             typer.confirm("Go back to the embedding version before the last cut-over?", abort=True)
         done = roll_back(db, actor=getuser())
     _show_cut_over(done, json=json)
+    _warn_of_flag(settings, json=json)
 
 
 def _show_cut_over(done: CutOver, *, json: bool) -> None:
     if json:
         print_json(done)
         return
-    out.print(f"Searches use [bold]{escape(done.version)}[/] now, no longer {escape(done.before)}.")
+    if done.share < 1:
+        out.print(
+            f"{done.share:.0%} of the encounters use [bold]{escape(done.version)}[/] now, the rest "
+            f"{escape(done.before)}. Compare them: deertrack reid ab"
+        )
+    else:
+        out.print(f"Searches use [bold]{escape(done.version)}[/] now, no longer {escape(done.before)}.")
     out.print(f"{counted(done.profiles, 'profile')} changed.")
     if done.invisible:
         out.print(
-            f"[bold red]{counted(done.invisible, 'individual')} met since lack this version's vectors.[/] "
-            f"Bring them back: deertrack reid reembed {escape(done.version)}"
+            f"[bold red]{counted(done.invisible, 'individual')} lack this version's vectors.[/] Those whose photos "
+            "can be read come back with the next `deertrack run`, or now: "
+            f"deertrack reid reembed {escape(done.version)}"
         )
+
+
+def _warn_of_flag(settings: Settings, *, json: bool) -> None:
+    if settings.use_enhanced_reid is not None and not json:
+        out.print(
+            f"[yellow]USE_ENHANCED_REID={str(settings.use_enhanced_reid).lower()} is set here and outranks this[/] "
+            "in every process that has it. Unset it where the cut-over shall count."
+        )
+
+
+def _show_queued(jobs: list[int], version: str, *, json: bool) -> None:
+    if json:
+        print_json({"jobs": jobs})
+        return
+    out.print(
+        f"{counted(len(jobs), 'job')} queued. They are done by `deertrack worker`, on as many hosts as have it."
+    )
+    out.print(f"How far it is: deertrack reid reembed {escape(version)} --dry-run")
 
 
 def _show_plan(before: Coverage, *, json: bool) -> None:

@@ -98,12 +98,11 @@ def run_command(
         if dry_run:
             return _show_plan(plan(db, request), json=json)
         apply_stations(db, rows, timezone=timezone)
-        pack = wiring.load_pack(settings, db)
         report = run(
             db,
             request,
-            lambda: wiring.make_embedder(settings, pack),
-            lambda database: wiring.make_matcher(database, pack, calibration),
+            lambda version: wiring.make_embedder(settings, wiring.load_pack(settings, db, version)),
+            lambda database: wiring.make_deciders(settings, database, calibration),
             progress=progress,
         )
     if json:
@@ -154,6 +153,11 @@ def _show(report: RunReport, place: str, given_home: Path | None) -> None:
     out.print(
         f"The catalogue holds {' and '.join(sizes)} from {stations}; {held['waiting']:,} wait for review."
     )
+    if report.unseen:
+        out.print(
+            f"[bold yellow]{counted(report.unseen, 'known individual')} could not be compared:[/] none of their "
+            "photos can be read with this embedding version. More sightings wait for review because of it."
+        )
     if report.nothing_new:
         out.print("[bold]Nothing new:[/] every photo here was known already.")
     out.print(f"Data: {escape(place)}", soft_wrap=True)

@@ -6,6 +6,7 @@ from deertrack import wiring
 from deertrack.entry.cli.console import out, print_json, simple_table
 from deertrack.entry.cli.options import Home, Json, settings_for
 from deertrack.services.individuals import overview
+from deertrack.services.versions import describe
 
 
 def status_command(json: Json = False, home: Home = None) -> None:
@@ -13,8 +14,14 @@ def status_command(json: Json = False, home: Home = None) -> None:
     settings = settings_for(home)
     with wiring.open_database(settings) as db:
         seen = overview(db)
+        deciding = describe(db, settings.use_enhanced_reid)
     if json:
-        facts = {"problems": seen.problems, "version": seen.version, "drawn": seen.drawn}
+        facts = {
+            "problems": seen.problems,
+            "version": seen.version,
+            "deciding": deciding,
+            "drawn": seen.drawn,
+        }
         print_json({**seen.totals, **facts, "home": str(settings.home)})
         return
     table = simple_table("", "#")
@@ -25,7 +32,7 @@ def status_command(json: Json = False, home: Home = None) -> None:
         out.print(
             "\nHolds photos of the drawn sample herd: nothing here says how well real deer are recognised."
         )
-    out.print(f"\nEmbedding version: {seen.version or 'none yet'}")
+    out.print(f"\nEmbedding version: {escape(deciding)}", soft_wrap=True)
     for path, reason in seen.problems[:20]:
         out.print(f"  [yellow]{escape(path)}[/]: {escape(reason)}", soft_wrap=True)
     if len(seen.problems) > 20:

@@ -5,9 +5,12 @@ under way stops at its next decision and goes on with the new version when it is
 """
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from deertrack.domain.errors import InputError
-from deertrack.domain.fusion import Weights
+from deertrack.services.lifecycle.reembed import overlaps
+from deertrack.services.versions import Tuning, get_tuning, put_tuning
 from deertrack.storage import catalogue, embeddings, gallery, profiles, sightings, validations
 from deertrack.storage.db import Connection, Database
 from deertrack.storage.embeddings import RegisteredVersion
@@ -15,105 +18,168 @@ from deertrack.storage.embeddings import RegisteredVersion
 
 @dataclass(frozen=True, slots=True)
 class CutOver:
-    """What changed: the versions, the individuals whose profile was filled now, and those left invisible."""
+    """What changed: the versions, the individuals whose profile was filled now, and those left invisible.
+
+    ``share`` of the encounters use ``version`` if an A/B test began; 1 after a whole cut-over.
+    """
 
     version: str
     before: str
     profiles: int
     invisible: int = 0
+    share: float = 1.0
 
 
 def cut_over(
     db: Database,
     target: RegisteredVersion,
-    active: RegisteredVersion,
     *,
-    weights: Weights,
+    tuning: Tuning,
     reason: str,
     actor: str,
+    share: float = 1.0,
 ) -> CutOver:
-    """Let searches use ``target`` from now on.
+    """Let searches use ``target`` from now on: all of them, or those of a share of the encounters (A/B).
 
     Args:
-        reason: why to go on without a passing validation; empty to insist on one. It is kept with the event.
+        tuning: ensemble weights and threshold that its searches take. For the active version: change these only.
+        reason: why to go on without full coverage or a passing validation; empty to insist on both. It is kept
+            with the event.
+        share: of the encounters, in (0, 1]; below 1 it is an A/B test against the active version.
 
     Raises:
-        InputError: it is active already, individuals lack its vectors, or no stored validation of it against
-            the active version passed and no reason is given.
+        InputError: it is in use so already; individuals lack its vectors, or no stored validation of it against
+            the active version passed, and no reason is given; or an A/B test of another version is under way.
     """
-    if target.version.name == active.version.name:
-        raise InputError(f"the catalogue works with {target.version.name!r} already")
+    if not 0 < share <= 1:
+        raise InputError(f"expected a share of the encounters above 0 and at most 1, got {share}")
+    name = target.version.name
     with db.transaction() as connection:
         sightings.lock_deciding(connection)
-        _insist_on_coverage(connection, target)
-        evidence = _evidence(connection, target, active, reason)
+        active = _active(connection)
+        before = active.version.name
+        test = catalogue.get_setting(connection, catalogue.AB)
+        _insist_on_news(connection, target, active, tuning, share)
+        if test and test["version"] != name:
+            raise InputError(
+                f"an A/B test of {test['version']!r} is under way",
+                hint="End it first: deertrack reid rollback, or cut over to it.",
+            )
+        _insist_on_coverage(connection, target, reason)
+        evidence = _evidence(connection, target, active, tuning, reason)
         changed = profiles.put_profiles(connection, target)
-        _activate(connection, target.version.name, previous=active.version.name, weights=weights)
-        detail = {
-            "from": active.version.name,
-            "reason": reason,
-            "validation": evidence,
-            "weights": asdict(weights),
-        }
-        catalogue.add_event(connection, actor, "cut over", f"version:{target.version.name}", detail)
-    return CutOver(target.version.name, active.version.name, len(changed))
+        put_tuning(connection, name, tuning)
+        detail = {"from": before, "reason": reason, "validation": evidence, **asdict(tuning), "share": share}
+        if share < 1:
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            catalogue.put_setting(connection, catalogue.AB, {"version": name, "share": share, "since": since})
+            catalogue.add_event(connection, actor, "ab begun", f"version:{name}", {**detail, "since": since})
+        else:
+            if test:
+                _end_test(connection, test, actor)
+            if name != before:
+                _activate(connection, name, previous=before)
+            catalogue.add_event(connection, actor, "cut over", f"version:{name}", detail)
+        invisible = gallery.count_incomparable(connection, target)
+    return CutOver(name, before, len(changed), invisible, share)
 
 
 def roll_back(db: Database, *, actor: str) -> CutOver:
-    """Back to the version that the last cut-over left. Its vectors were never touched, so nothing is lost.
+    """Back to the version that the last cut-over left; during an A/B test, back to the active version alone.
 
-    Individuals that were met since may lack the older version's vectors; they are counted, and re-embedding
-    with that version brings them back.
+    Its vectors were never touched, so nothing is lost. Individuals that were met since may lack the older
+    version's vectors; they are counted, and re-embedding with that version brings them back.
 
     Raises:
         InputError: there was no cut-over.
     """
     with db.transaction() as connection:
         sightings.lock_deciding(connection)
-        name = catalogue.get_setting(connection, catalogue.ACTIVE_VERSION)
+        test = catalogue.get_setting(connection, catalogue.AB)
         previous = catalogue.get_setting(connection, catalogue.PREVIOUS_VERSION)
-        if previous is None:
+        if not (test or previous):
             raise InputError("there is nothing to roll back: the embedding was never cut over")
-        target = embeddings.find_version(connection, previous)
+        active = _active(connection)
+        if test:
+            _end_test(connection, test, actor)
+            target, before = active, test["version"]
+        else:
+            target, before = embeddings.find_version(connection, previous), active.version.name
+            _activate(connection, previous, previous=None)
         changed = profiles.put_profiles(connection, target)
-        _activate(connection, previous, previous=None, weights=Weights())
         invisible = gallery.count_incomparable(connection, target)
-        detail = {"from": name, "invisible": invisible}
-        catalogue.add_event(connection, actor, "roll back", f"version:{previous}", detail)
-    return CutOver(previous, name, len(changed), invisible)
+        detail = {"from": before, "invisible": invisible}
+        catalogue.add_event(connection, actor, "roll back", f"version:{target.version.name}", detail)
+    return CutOver(target.version.name, before, len(changed), invisible)
 
 
-def _insist_on_coverage(connection: Connection, target: RegisteredVersion) -> None:
+def _active(connection: Connection) -> RegisteredVersion:
+    name = catalogue.get_setting(connection, catalogue.ACTIVE_VERSION)
+    if name is None:
+        raise InputError(
+            "this catalogue never ran, so there is nothing to cut over", hint="deertrack run PHOTOS"
+        )
+    return embeddings.find_version(connection, name)
+
+
+def _insist_on_news(
+    connection: Connection, target: RegisteredVersion, active: RegisteredVersion, tuning: Tuning, share: float
+) -> None:
+    name = target.version.name
+    if name == active.version.name and (share < 1 or tuning == get_tuning(connection, name)):
+        raise InputError(f"the catalogue works with {name!r} already")
+    if share < 1 and overlaps(target, active):
+        raise InputError(
+            f"{name!r} and {active.version.name!r} need the same columns of `deer` for different models",
+            hint="An A/B test needs both at once. Cut over whole; `deertrack reid rollback` goes back.",
+        )
+
+
+def _insist_on_coverage(connection: Connection, target: RegisteredVersion, reason: str) -> None:
     covered = profiles.coverage(connection, target)
-    if not covered.complete:
+    if not covered.complete and not reason:
         missing = covered.deer - covered.embedded
         raise InputError(
             f"{missing} of {covered.deer} individuals have no vectors of {target.version.name!r}; "
             "they would be invisible",
-            hint=f"deertrack reid reembed {target.version.name}",
+            hint=f"deertrack reid reembed {target.version.name}; if their photos are lost, give --reason.",
         )
 
 
 def _evidence(
-    connection: Connection, target: RegisteredVersion, active: RegisteredVersion, reason: str
+    connection: Connection,
+    target: RegisteredVersion,
+    active: RegisteredVersion,
+    tuning: Tuning,
+    reason: str,
 ) -> int | None:
     """The number of the validation that this cut-over rests on; None where a reason stands for it."""
     new, old = target.version.name, active.version.name
-    stored = validations.latest_validation(connection, new, old)
-    if stored is not None and stored.outcome == "pass":
+    stored = validations.latest_validation(connection, new, None if new == old else old)
+    as_tuned = target.version.stage < 3 or (stored and stored.weights == asdict(tuning.weights))
+    if stored is not None and stored.outcome == "pass" and as_tuned:
         return stored.id
     if not reason:
-        found = (
-            "was never validated" if stored is None else f"was validated with the outcome {stored.outcome!r}"
-        )
+        shares = f"{tuning.weights.multiscale:g},{tuning.weights.partner:g}"
+        if stored is None:
+            found = "was never validated"
+        elif stored.outcome != "pass":
+            found = f"was validated with the outcome {stored.outcome!r}"
+        else:
+            found = f"was not validated with the weights {shares}"
         raise InputError(
             f"{new!r} {found} against {old!r}",
-            hint=f"deertrack reid validate {new} --old {old}; or give --reason to go on all the same.",
+            hint=f"deertrack reid validate {new} --old {old} --weights {shares}; or give --reason to go on all "
+            "the same.",
         )
     return None
 
 
-def _activate(connection: Connection, name: str, *, previous: str | None, weights: Weights) -> None:
+def _end_test(connection: Connection, test: dict[str, Any], actor: str) -> None:
+    catalogue.put_setting(connection, catalogue.AB, None)
+    catalogue.add_event(connection, actor, "ab ended", f"version:{test['version']}", test)
+
+
+def _activate(connection: Connection, name: str, *, previous: str | None) -> None:
     catalogue.put_setting(connection, catalogue.ACTIVE_VERSION, name)
     catalogue.put_setting(connection, catalogue.PREVIOUS_VERSION, previous)
-    catalogue.put_setting(connection, catalogue.WEIGHTS, asdict(weights))

@@ -39,10 +39,17 @@ SELECT i.id AS image_id, array_agg(d.id ORDER BY d.id) AS detection_ids,
        array_agg(ARRAY[d.bbox_x, d.bbox_y, d.bbox_width, d.bbox_height] ORDER BY d.id) AS boxes,
        (SELECT array_agg(f.path ORDER BY f.path) FROM files f WHERE f.image_id = i.id) AS paths
 FROM detections d JOIN images i ON i.id = d.image_id
-WHERE i.error IS NULL AND i.id > %(after)s
+WHERE i.error IS NULL AND i.id > %(after)s AND (%(among)s::bigint[] IS NULL OR i.id = ANY(%(among)s))
   AND (SELECT count(*) FROM detection_embeddings e
        WHERE e.detection_id = d.id AND e.model_id = ANY(%(models)s)) < cardinality(%(models)s)
 GROUP BY i.id ORDER BY i.id LIMIT %(limit)s
+
+-- name: pending_images
+SELECT DISTINCT i.id AS image_id FROM detections d JOIN images i ON i.id = d.image_id
+WHERE i.error IS NULL
+  AND (SELECT count(*) FROM detection_embeddings e
+       WHERE e.detection_id = d.id AND e.model_id = ANY(%(models)s)) < cardinality(%(models)s)
+ORDER BY 1
 
 -- name: stage_copy
 -- COPY cannot skip what is there already, so it fills a table of its own first.

@@ -35,6 +35,8 @@ SELECT g.id AS sighting_id, d.id AS detection_id, d.image_id, i.taken_at, d.sex,
        d.bbox_x AS x, d.bbox_y AS y, d.bbox_width AS width, d.bbox_height AS height
 FROM sightings g JOIN detections d ON d.sighting_id = g.id JOIN images i ON i.id = d.image_id
 WHERE g.encounter_id = %(encounter_id)s
+  AND (SELECT count(*) FROM detection_embeddings e
+       WHERE e.detection_id = d.id AND e.model_id = ANY(%(models)s)) = cardinality(%(models)s)
 ORDER BY g.id, i.taken_at, i.id
 
 -- name: add_sighting
@@ -68,9 +70,9 @@ UPDATE sightings SET state = %(state)s, deer_id = %(deer_id)s WHERE id = %(sight
 
 -- name: add_decision
 INSERT INTO decisions (sighting_id, outcome, deer_id, probability, new_probability, version, fingerprints,
-                       policy, candidates)
+                       policy, candidates, arm, milliseconds)
 VALUES (%(sighting_id)s, %(outcome)s, %(deer_id)s, %(probability)s, %(new_probability)s, %(version)s,
-        %(fingerprints)s, %(policy)s, %(candidates)s)
+        %(fingerprints)s, %(policy)s, %(candidates)s, %(arm)s, %(milliseconds)s)
 
 -- name: placed_in_files
 -- Every detection that belongs to a sighting, with the files of its photo: to meet it with a truth file.
