@@ -15,6 +15,7 @@ from deertrack.services.versions import (
     active_version,
     choose,
     get_tuning,
+    keep_calibration,
     registered_version,
 )
 from deertrack.settings import Settings
@@ -89,16 +90,17 @@ def make_deciders(settings: Settings, db: Database, calibration: Path | None = N
         choice = choose(connection, settings.use_enhanced_reid)
     assert choice is not None
     packs = {name: load_pack(settings, db, name) for name in choice.versions}
-    matchers = [make_matcher(db, pack, name, calibration) for name, pack in packs.items()]
+    if calibration:
+        versions = [registered_version(db, pack, name).version for name, pack in packs.items()]
+        keep_calibration(db, calibration, versions)
+    matchers = [make_matcher(db, pack, name) for name, pack in packs.items()]
     return Deciders(choice, tuple(matchers), settings.use_enhanced_reid)
 
 
-def make_matcher(
-    db: Database, pack: Pack, version: str | None = None, calibration: Path | None = None
-) -> Matcher:
+def make_matcher(db: Database, pack: Pack, version: str | None = None) -> Matcher:
     """How one version decides: what its similarities mean and what its cut-over set. Default: the active one."""
     registered = registered_version(db, pack, version) if version else active_version(db, pack)
-    curve = active_calibration(db, registered.version, pack, given=calibration)
+    curve = active_calibration(db, registered.version, pack)
     with db.transaction() as connection:
         tuning = get_tuning(connection, registered.version.name)
     policy = Policy(min_similarity=tuning.threshold)

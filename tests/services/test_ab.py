@@ -186,6 +186,16 @@ def test_a_threshold_is_a_bar_for_automatic_matches_only(
     assert {r["bar"] for r in rows("SELECT policy->>'min_similarity' AS bar FROM decisions")} == {"0.97"}
 
 
+def test_a_fresh_catalogue_begins_with_whatever_version_is_chosen(
+    db: Database, old: Matcher, matcher: Matcher
+) -> None:
+    done = cut_over(db, old.registered, tuning=Tuning(), reason="", actor="tester")
+    assert (done.version, done.before) == ("v1_old", None)
+    assert chosen(db, None) == Choice("v1_old")
+    with pytest.raises(InputError, match="nothing to roll back"):
+        roll_back(db, actor="tester")
+
+
 # -- USE_ENHANCED_REID --------------------------------------------------------------------------------------
 
 

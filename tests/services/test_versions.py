@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deertrack.domain.errors import FingerprintMismatchError, InputError, PackError
-from deertrack.services.versions import active_calibration, active_version
+from deertrack.services.versions import active_calibration, active_version, keep_calibration
 from deertrack.storage import catalogue
 from deertrack.storage.db import Database
 from deertrack.vision.model_packs import Pack, builtin_pack
@@ -71,7 +71,8 @@ def test_a_calibration_that_was_given_is_kept(
     version = active_version(db, pack).version
     shipped = active_calibration(db, version, pack)
     for _ in range(2):
-        given = active_calibration(db, version, pack, given=herds_own)
+        keep_calibration(db, herds_own, [version])
+    given = active_calibration(db, version, pack)
     assert (given.similarities, given.log_ratios) == ((0.25, 0.75), (-2.0, 4.0))
     herds_own.unlink()
     assert active_calibration(db, version, pack) == given != shipped
@@ -89,9 +90,24 @@ def test_a_calibration_of_other_models_is_an_error_and_not_kept(
     document["curves"][version.name]["fingerprints"][0] = "f" * 64
     herds_own.write_text(json.dumps(document))
     with pytest.raises(FingerprintMismatchError, match="belongs to other models"):
-        active_calibration(db, version, pack, given=herds_own)
+        keep_calibration(db, herds_own, [version])
     del document["curves"][version.name]
     herds_own.write_text(json.dumps(document))
     with pytest.raises(InputError, match="no calibration for embedding version"):
-        active_calibration(db, version, pack, given=herds_own)
+        keep_calibration(db, herds_own, [version])
     assert active_calibration(db, version, pack) == shipped
+
+
+def test_a_file_for_one_version_leaves_what_was_kept_of_another(
+    db: Database, pack: Pack, herds_own: Path, rows: Callable[..., Any]
+) -> None:
+    version = active_version(db, pack).version
+    other = next(v for v in pack.versions if v.name != version.name)
+    keep_calibration(db, herds_own, [version])
+    given = active_calibration(db, version, pack)
+    document = json.loads(herds_own.read_text())
+    document["curves"] = {other.name: {**document["curves"][other.name], "log_ratios": [-1.0, 1.0]}}
+    herds_own.write_text(json.dumps(document))
+    keep_calibration(db, herds_own, [version, other])  # the two arms of an A/B test
+    assert active_calibration(db, version, pack) == given
+    assert active_calibration(db, other, pack).log_ratios == (-1.0, 1.0)

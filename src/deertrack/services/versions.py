@@ -1,6 +1,6 @@
 """Which embedding version the catalogue works with, and what its similarities mean."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from deertrack.domain.calibration import Calibration
 from deertrack.domain.embedding import EmbeddingVersion
 from deertrack.domain.errors import InputError, PackError
 from deertrack.domain.fusion import Weights
-from deertrack.formats.calibration import as_json, from_json, read_calibration
+from deertrack.formats.calibration import CalibrationFile, as_json, from_json, read_calibration
 from deertrack.storage import catalogue, embeddings, profiles, validations
 from deertrack.storage.db import Connection, Database
 from deertrack.storage.embeddings import RegisteredVersion
@@ -170,37 +170,49 @@ def registered_version(db: Database, pack: Pack, name: str) -> RegisteredVersion
     return registered[name]
 
 
-def active_calibration(
-    db: Database, version: EmbeddingVersion, pack: Pack, *, given: Path | None = None
-) -> Calibration:
-    """What this version's similarities mean: as a file says, which the catalogue then keeps; else as the file
-    said that was given last, if it speaks of this version; else as the pack's makers measured.
+def keep_calibration(db: Database, given: Path, versions: Sequence[EmbeddingVersion]) -> None:
+    """Keep what a calibration file says; the catalogue decides by it from now on. The same again is no news.
+
+    Args:
+        versions: those that are about to decide; the file must speak of one of them.
 
     Raises:
-        InputError: the file is malformed, or has no curve for this version.
+        InputError: the file is malformed, or has no curve for any of these versions.
+        FingerprintMismatchError: a curve was fitted to similarities of other models.
+    """
+    file = read_calibration(given)
+    curves = [file.curve_for(version) for version in versions if version.name in file.curves]
+    if not curves:
+        file.curve_for(versions[0])
+    news = {
+        name: as_json(CalibrationFile(file.fitted_on, {name: curve})) for name, curve in file.curves.items()
+    }
+    with db.transaction() as connection:
+        kept = catalogue.get_setting(connection, catalogue.CALIBRATION) or {}
+        if {**kept, **news} != kept:
+            catalogue.put_setting(connection, catalogue.CALIBRATION, {**kept, **news})
+            detail = {"fitted_on": file.fitted_on, "file": str(given), "versions": list(news)}
+            catalogue.add_event(connection, "user", "calibrate", f"version:{versions[0].name}", detail)
+
+
+def active_calibration(db: Database, version: EmbeddingVersion, pack: Pack) -> Calibration:
+    """What this version's similarities mean: as the file said that was given last for it, else as the pack's
+    makers measured.
+
+    Raises:
         FingerprintMismatchError: its curve was fitted to similarities of other models.
         PackError: no file was ever given, and the pack brings none.
     """
-    if given is not None:
-        file = read_calibration(given)
-        curve = file.curve_for(version)
-        with db.transaction() as connection:
-            if catalogue.get_setting(connection, catalogue.CALIBRATION) == as_json(file):
-                return curve  # the same file again is no news
-            catalogue.put_setting(connection, catalogue.CALIBRATION, as_json(file))
-            detail = {"fitted_on": file.fitted_on, "file": str(given)}
-            catalogue.add_event(connection, "user", "calibrate", f"version:{version.name}", detail)
-        return curve
     with db.transaction() as connection:
-        kept = catalogue.get_setting(connection, catalogue.CALIBRATION)
-    if kept is not None and version.name in (file := from_json(kept, "the catalogue's calibration")).curves:
-        return file.curve_for(version)
+        kept = (catalogue.get_setting(connection, catalogue.CALIBRATION) or {}).get(version.name)
+    if kept is not None:
+        return from_json(kept, "the catalogue's calibration").curve_for(version)
     measured = pack.directory / "calibration.json"
     if not measured.is_file():
         raise PackError(
             f"nobody has measured what similarities of {version.name!r} mean: pack {pack.card.name!r} brings no "
             "calibration",
             hint="Fit one on sightings of known animals (scripts/fit_calibration.py), and give it once: "
-            "deertrack run … --calibration FILE",
+            "--calibration FILE",
         )
     return read_calibration(measured).curve_for(version)

@@ -17,7 +17,7 @@ _SQL = load_queries("catalogue")
 
 # Keys of catalogue-wide settings.
 ACTIVE_VERSION = "active_version"
-CALIBRATION = "calibration"
+CALIBRATION = "calibration"  # by version: a calibration file with its curve
 PREVIOUS_VERSION = "previous_version"  # before the last cut-over; null after a rollback
 TUNING = "tuning"  # by version: what its cut-over set, see services.versions.Tuning
 AB = "ab_test"  # {"version", "share", "since"} while one is under way, else null

@@ -27,7 +27,7 @@ from deertrack.services.lifecycle.validate import (
 )
 from deertrack.services.lifecycle.validation_page import validation_page
 from deertrack.services.queue import defer_reembed
-from deertrack.services.versions import Tuning, active_calibration, registered_version
+from deertrack.services.versions import Tuning, active_calibration, keep_calibration, registered_version
 from deertrack.settings import Settings
 from deertrack.storage.profiles import Coverage
 
@@ -167,6 +167,10 @@ def cutover_command(
             min=-1, max=1, help="Least similarity of an automatic match, e.g. as validate proposes."
         ),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What its similarities mean; kept. Default: the model's own."),
+    ] = None,
     ab: Annotated[
         float,
         typer.Option(metavar="SHARE", help="A/B test: only this share of the encounters, e.g. 0.5."),
@@ -192,6 +196,8 @@ def cutover_command(
     with wiring.open_database(settings) as db:
         pack = wiring.load_pack(settings, db, version)
         target = registered_version(db, pack, version)
+        if calibration:
+            keep_calibration(db, calibration, [target.version])
         active_calibration(db, target.version, pack)  # without one nothing could be decided
         if not (yes or json):
             typer.confirm(
@@ -228,10 +234,11 @@ def _show_cut_over(done: CutOver, *, json: bool) -> None:
     if done.share < 1:
         out.print(
             f"{done.share:.0%} of the encounters use [bold]{escape(done.version)}[/] now, the rest "
-            f"{escape(done.before)}. Compare them: deertrack reid ab"
+            f"{escape(str(done.before))}. Compare them: deertrack reid ab"
         )
     else:
-        out.print(f"Searches use [bold]{escape(done.version)}[/] now, no longer {escape(done.before)}.")
+        no_longer = f", no longer {escape(done.before)}" if done.before else ""
+        out.print(f"Searches use [bold]{escape(done.version)}[/] now{no_longer}.")
     out.print(f"{counted(done.profiles, 'profile')} changed.")
     if done.invisible:
         out.print(

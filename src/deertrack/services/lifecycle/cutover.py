@@ -20,11 +20,11 @@ from deertrack.storage.embeddings import RegisteredVersion
 class CutOver:
     """What changed: the versions, the individuals whose profile was filled now, and those left invisible.
 
-    ``share`` of the encounters use ``version`` if an A/B test began; 1 after a whole cut-over.
+    ``before`` is None in a catalogue that never ran. ``share`` of the encounters use ``version`` if an A/B test began; 1 after a whole cut-over.
     """
 
     version: str
-    before: str
+    before: str | None
     profiles: int
     invisible: int = 0
     share: float = 1.0
@@ -57,6 +57,8 @@ def cut_over(
     with db.transaction() as connection:
         sightings.lock_deciding(connection)
         active = _active(connection)
+        if active is None:
+            return _begin_with(connection, target, tuning, actor)
         before = active.version.name
         test = catalogue.get_setting(connection, catalogue.AB)
         _insist_on_news(connection, target, active, tuning, share)
@@ -100,6 +102,7 @@ def roll_back(db: Database, *, actor: str) -> CutOver:
         if not (test or previous):
             raise InputError("there is nothing to roll back: the embedding was never cut over")
         active = _active(connection)
+        assert active is not None
         if test:
             _end_test(connection, test, actor)
             target, before = active, test["version"]
@@ -113,13 +116,18 @@ def roll_back(db: Database, *, actor: str) -> CutOver:
     return CutOver(target.version.name, before, len(changed), invisible)
 
 
-def _active(connection: Connection) -> RegisteredVersion:
+def _active(connection: Connection) -> RegisteredVersion | None:
     name = catalogue.get_setting(connection, catalogue.ACTIVE_VERSION)
-    if name is None:
-        raise InputError(
-            "this catalogue never ran, so there is nothing to cut over", hint="deertrack run PHOTOS"
-        )
-    return embeddings.find_version(connection, name)
+    return None if name is None else embeddings.find_version(connection, name)
+
+
+def _begin_with(connection: Connection, target: RegisteredVersion, tuning: Tuning, actor: str) -> CutOver:
+    """A catalogue that never ran begins with this version: there is nothing to compare or to lose."""
+    name = target.version.name
+    put_tuning(connection, name, tuning)
+    _activate(connection, name, previous=None)
+    catalogue.add_event(connection, actor, "cut over", f"version:{name}", {"from": None, **asdict(tuning)})
+    return CutOver(name, None, 0)
 
 
 def _insist_on_news(
