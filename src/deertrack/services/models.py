@@ -92,6 +92,23 @@ def pack_with(home: Path, version: str) -> Pack:
     )
 
 
+def highest_version(home: Path, *, but: str | None) -> str:
+    """The installed embedding version of the highest stage, ``but`` one: what a re-embedding brings in by default.
+
+    Raises:
+        InputError: there is none, or several; names them.
+    """
+    found = {v.name: v.stage for pack in installed_packs(home) if pack.pack for v in pack.pack.versions}
+    found.pop(but or "", None)
+    highest = [name for name, stage in found.items() if stage == max(found.values())]
+    if len(highest) != 1:
+        raise InputError(
+            f"expected the version to bring in; any of {', '.join(found) or 'none'} could be meant",
+            hint="Name it: deertrack reid reembed VERSION. `deertrack models list` shows what is installed.",
+        )
+    return highest[0]
+
+
 def check(home: Path, name: str) -> list[Finding]:
     """What is right and wrong with an installed pack.
 

@@ -26,8 +26,15 @@ from deertrack.services.lifecycle.validate import (
     validate,
 )
 from deertrack.services.lifecycle.validation_page import validation_page
+from deertrack.services.models import highest_version
 from deertrack.services.queue import defer_reembed
-from deertrack.services.versions import Tuning, active_calibration, keep_calibration, registered_version
+from deertrack.services.versions import (
+    Tuning,
+    active_calibration,
+    active_name,
+    keep_calibration,
+    registered_version,
+)
 from deertrack.settings import Settings
 from deertrack.storage.profiles import Coverage
 
@@ -100,7 +107,13 @@ def validate_command(
 
 @app.command("reembed")
 def reembed_command(
-    version: Annotated[str, typer.Argument(help="The version to bring in, e.g. v3_lite; see `models list`.")],
+    version: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[VERSION]",
+            help="The version to bring in, e.g. v3_lite; see `models list`. Default: the highest one not in use.",
+        ),
+    ] = None,
     all_detections: Annotated[
         bool, typer.Option("--all-detections", help="Every detection, not only the best of each deer.")
     ] = False,
@@ -128,6 +141,7 @@ def reembed_command(
     if workers:
         settings.threads = workers
     with wiring.open_database(settings) as db, progress_bars(quiet=json, lines_every=10) as progress:
+        version = version or highest_version(settings.home, but=active_name(db))
         pack = wiring.load_pack(settings, db, version)
         target = registered_version(db, pack, version)
         if dry_run:

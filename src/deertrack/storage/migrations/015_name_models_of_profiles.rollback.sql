@@ -1,0 +1,2 @@
+-- What it filled in is true either way.
+SELECT 1;
