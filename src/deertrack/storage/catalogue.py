@@ -78,9 +78,11 @@ def totals(connection: Connection) -> dict[str, int]:
     return row
 
 
-def list_individuals(connection: Connection, *, status: str = "active") -> list[Individual]:
-    """Individuals by number; ``status`` is active, retired, merged or all."""
-    rows = connection.execute(_SQL["list_deer"], {"status": status})
+def list_individuals(
+    connection: Connection, *, status: str = "active", only: int | None = None
+) -> list[Individual]:
+    """Individuals by number; ``status`` is active, retired, merged or all. ``only`` the one with this id."""
+    rows = connection.execute(_SQL["list_deer"], {"status": status, "id": only})
     return [Individual(**{**row, "stations": tuple(row["stations"] or ())}) for row in rows]
 
 
@@ -95,7 +97,7 @@ def find_individual(connection: Connection, text: str) -> Individual:
         raise NotFoundError(
             f"no individual is called {text!r} or has that number", hint="`deertrack deer list` shows all."
         )
-    return next(d for d in list_individuals(connection, status="all") if d.id == row["id"])
+    return list_individuals(connection, status="all", only=row["id"])[0]
 
 
 def rename_individual(connection: Connection, individual: Individual, name: str, *, actor: str) -> None:

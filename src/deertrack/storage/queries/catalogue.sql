@@ -18,7 +18,7 @@ FROM deer d LEFT JOIN LATERAL (
   FROM sightings g JOIN detections x ON x.sighting_id = g.id
   JOIN images i ON i.id = x.image_id JOIN stations s ON s.id = i.station_id
   WHERE g.deer_id = d.id) t ON true
-WHERE %(status)s = 'all' OR d.status = %(status)s
+WHERE (%(status)s = 'all' OR d.status = %(status)s) AND (%(id)s::bigint IS NULL OR d.id = %(id)s)
 ORDER BY d.number
 
 -- name: find_deer

@@ -1,0 +1,212 @@
+"""A person's answers about who is who: what waits for one, who a sighting is, and what follows from an answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from deertrack.domain.records import Box, Sex
+from deertrack.storage.catalogue import SightingPhoto
+from deertrack.storage.db import Connection
+from deertrack.storage.embeddings import RegisteredVersion
+from deertrack.storage.layout import read_layout
+from deertrack.storage.queries import load_queries
+
+_SQL = load_queries("reviews")
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """An individual that the machine thought of. ``similarity`` is in [-1, 1], ``probability`` in [0, 1]."""
+
+    deer_id: int
+    number: int
+    name: str
+    similarity: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingSighting:
+    """A sighting that waits for a person, with the machine's candidates, best first, and its photos in time.
+
+    ``new_probability`` is the chance that it is none of the known; None where a machine never looked.
+    """
+
+    id: int
+    encounter_id: int
+    station: str
+    timezone: str
+    started_at: datetime | None
+    sex: Sex
+    new_probability: float | None
+    candidates: tuple[Suggestion, ...]
+    photos: tuple[SightingPhoto, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who a sighting is now (None: nobody yet), the outcome of the last decision, and whether a person made it."""
+
+    sighting_id: int
+    state: str
+    deer_id: int | None
+    number: int | None
+    name: str | None
+    outcome: str | None
+    by_person: bool
+    best_detection: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another sighting (``other``, who is ``deer_id``) in a photo of a sighting. ``path`` is that photo's."""
+
+    sighting_id: int
+    other: int
+    deer_id: int | None
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """Who bears a name, if anybody. ``name_key`` is the same for names that differ in case alone."""
+
+    name: str
+    name_key: str
+    deer_id: int | None
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """An individual and the sighting for which it was made."""
+
+    deer_id: int
+    number: int
+    name: str
+    sighting_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A person says which individual a sighting is; ``founds``: that individual is made for it."""
+
+    sighting_id: int
+    deer_id: int
+    founds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """An individual whose sightings changed, and its status before and after."""
+
+    deer_id: int
+    name: str
+    before: str
+    after: str
+
+
+def list_waiting(connection: Connection, limit: int | None) -> tuple[int, list[WaitingSighting]]:
+    """How many sightings wait for a person, and the oldest of them, ``limit`` at most (None: all)."""
+    rows = connection.execute(_SQL["waiting"], {"limit": limit}).fetchall()
+    found = [
+        WaitingSighting(
+            id=sighting_id,
+            encounter_id=photos[0]["encounter_id"],
+            station=photos[0]["station"],
+            timezone=photos[0]["timezone"],
+            started_at=photos[0]["started_at"],
+            sex=Sex(photos[0]["sex"]),
+            new_probability=photos[0]["new_probability"],
+            candidates=tuple(Suggestion(**c) for c in photos[0]["candidates"] or ()),
+            photos=tuple(
+                SightingPhoto(
+                    row["detection_id"],
+                    row["image_id"],
+                    row["taken_at"],
+                    row["confidence"],
+                    Box(row["x"], row["y"], row["width"], row["height"]),
+                    tuple(Path(p) for p in row["paths"] or ()),
+                )
+                for row in photos
+            ),
+        )
+        for sighting_id, group in groupby(rows, key=lambda row: row["sighting_id"])
+        if (photos := list(group))
+    ]
+    return (rows[0]["total"] if rows else 0), found
+
+
+def standings(connection: Connection, sighting_ids: Sequence[int]) -> list[Standing]:
+    """Who these sightings are, in time. Unknown ids are left out."""
+    return [
+        Standing(**row) for row in connection.execute(_SQL["standings"], {"sighting_ids": list(sighting_ids)})
+    ]
+
+
+def rivals(connection: Connection, sighting_ids: Sequence[int]) -> list[Rival]:
+    """Every other sighting in the photos of these."""
+    rows = connection.execute(_SQL["rivals"], {"sighting_ids": list(sighting_ids)})
+    return [Rival(**row) for row in rows]
+
+
+def called(connection: Connection, names: Sequence[str]) -> list[Called]:
+    """Who bears each of these names."""
+    return [Called(**row) for row in connection.execute(_SQL["called"], {"names": list(names)})]
+
+
+def founded(connection: Connection, sighting_ids: Sequence[int]) -> list[Founded]:
+    """Active individuals that were made for one of these sightings and still have it, by number."""
+    rows = connection.execute(_SQL["founded"], {"sighting_ids": list(sighting_ids)})
+    return [Founded(**row) for row in rows]
+
+
+def record_answers(
+    connection: Connection, answers: Sequence[Answer], *, actor: str, registered: RegisteredVersion
+) -> None:
+    """Log a person's answers, trace what changes, and let them take effect on the sightings.
+
+    Call it under :func:`deertrack.storage.sightings.lock_deciding`, and :func:`refresh_individuals` afterwards
+    for all whose sightings changed.
+
+    Args:
+        registered: the version to log for sightings that the machine never decided about.
+    """
+    version = registered.version
+    parameters = {
+        "sighting_ids": [a.sighting_id for a in answers],
+        "deer_ids": [a.deer_id for a in answers],
+        "founds": [a.founds for a in answers],
+        "actor": actor,
+        "version": version.name,
+        "fingerprints": Jsonb({o: version.fingerprints[o] for o in version.search_outputs}),
+    }
+    for query in ("log_answers", "trace_answers", "hand_over"):
+        connection.execute(_SQL[query], parameters)
+
+
+def name_new(connection: Connection, deer_id: int, name: str) -> None:
+    """Name an individual that was made just now. The name must be free, and none that reads as a number."""
+    connection.execute(_SQL["name_new"], {"deer_id": deer_id, "name": name})
+
+
+def refresh_individuals(connection: Connection, deer_ids: Sequence[int]) -> list[Refreshed]:
+    """Count sightings anew, and take sex, status and profile from them; by id.
+
+    Each profile column keeps its model: it gets the vector of the individual's best detection that has one of
+    that model, or none. Who has no sighting is retired; who had none and has one now is active again.
+    """
+    columns = [
+        _SQL["profile_column"].format(
+            vector=column.vector, model=column.model, source=sql.Identifier(column.output.name.lower())
+        )
+        for column in read_layout(connection).columns
+    ]
+    query = _SQL["refresh_individuals"].format(profile=sql.SQL(", ").join(columns))
+    rows = connection.execute(query, {"deer_ids": list(deer_ids)})
+    return sorted((Refreshed(**row) for row in rows), key=lambda r: r.deer_id)
