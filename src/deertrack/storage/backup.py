@@ -29,8 +29,8 @@ Admin = psycopg.Connection[tuple[Any, ...]]
 def backup(url: str, target: Path) -> int:
     """Write a consistent copy of the database to a file; the work of others goes on meanwhile.
 
-    The file (pg_dump's custom format, readable by its owner only) appears when it is complete, in place of
-    an older one of that name.
+    The file (pg_dump's custom format, readable by its owner only) appears when it is complete and was read
+    through once, in place of an older one of that name.
 
     Args:
         url: connection URL of the database.
@@ -53,11 +53,34 @@ def backup(url: str, target: Path) -> int:
             options = ["--no-password", "--format=custom", f"--lock-wait-timeout={_LOCK_WAIT}"]
             if problem := _run([*command, *options, f"--file={partial}"], environment):
                 raise DatabaseError(f"cannot back up to {target}: {problem}")
+            if problem := _problem_of(tool_for_server("pg_restore", major), partial):
+                raise DatabaseError(f"cannot back up to {target}: it cannot be read back: {problem}")
             partial.chmod(0o600)  # it tells where the animals are
             partial.replace(target)
             return target.stat().st_size
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror}") from error
+
+
+def sha256(file: Path) -> str:
+    """The hash of a file's content, in 64 hexadecimal digits."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def check_dump(url: str, source: Path) -> None:
+    """Read a backup through, without restoring it.
+
+    Args:
+        url: connection URL of a server: a dump is for one of its version.
+        source: a file that `backup` wrote.
+
+    Raises:
+        InputError: there is no such file, or it is not an intact dump in pg_dump's custom format.
+        DatabaseError: no suitable pg_restore.
+    """
+    major, _ = _server(url)
+    _check_dump(tool_for_server("pg_restore", major), source)
 
 
 def restore(url: str, source: Path) -> None:
@@ -117,8 +140,13 @@ def _check_dump(pg_restore: Path, source: Path) -> None:
         raise InputError(f"cannot read {source}: {error.strerror}", hint=hint) from error
     if magic != b"PGDMP":
         raise InputError(f"{source} is not a PostgreSQL dump in custom format", hint=hint)
-    if problem := _run([str(pg_restore), "--file=/dev/null", str(source)]):
+    if problem := _problem_of(pg_restore, source):
         raise InputError(f"{source} is damaged, or too new for this server: {problem}", hint=hint)
+
+
+def _problem_of(pg_restore: Path, dump: Path) -> str:
+    """What speaks against a dump, read to its end; empty if nothing does."""
+    return _run([str(pg_restore), "--file=/dev/null", str(dump)])
 
 
 def _fill(pg_restore: Path, url: str, source: Path) -> None:

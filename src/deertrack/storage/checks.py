@@ -1,23 +1,24 @@
-"""Is the catalogue what it should be? Each check is one query that returns what is wrong."""
+"""Is the catalogue what it should be? Each check is a query that returns what is wrong."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
-from deertrack.domain.embedding import Output
 from deertrack.domain.fusion import Weights
 from deertrack.domain.records import Sex
 from deertrack.storage.db import Connection, prepare, translated_errors
 from deertrack.storage.embeddings import RegisteredVersion, as_array
 from deertrack.storage.gallery import explain_search
+from deertrack.storage.layout import LEGACY, LEGACY_INDEX, Layout, read_layout
 from deertrack.storage.queries import load_queries
 
 _SQL = load_queries("checks")
 
 # The specification's vector indexes, and that of the hot query.
 VECTOR_INDEXES = (
-    "ix_deer_feature_vector_hnsw",
+    LEGACY_INDEX,
     "ix_deer_feature_vector_multiscale_hnsw",
     "ix_deer_feature_vector_efficientnet_hnsw",
     "deer_ensemble_hnsw",
@@ -45,6 +46,7 @@ _CHECKS = {
         "deertrack db reindex; deertrack db migrate makes missing ones",
     ),
 }
+_BY_COLUMN = {"profile_norms", "model_columns", "profile_sources"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +70,29 @@ def run_checks(connection: Connection, active: RegisteredVersion | None) -> list
     Args:
         active: the version that searches use; None in a catalogue that never ran.
     """
-    parameters = {"version": active.version.name if active else None, "wanted": list(_WANTED_INDEXES)}
+    layout = read_layout(connection)
+    cleaned = layout.column(LEGACY) is None
+    parameters = {"wanted": [name for name in _WANTED_INDEXES if not (cleaned and name == LEGACY_INDEX)]}
     results = []
     for name, (holds, remedy) in _CHECKS.items():
-        rows = connection.execute(_SQL[name], parameters)
+        rows = [r for query in _queries(name, layout, active) for r in connection.execute(query, parameters)]
         findings = tuple((row["subject"], row["finding"]) for row in rows)
         results.append(CheckResult(name, holds, findings, remedy))
     if active:
-        results.append(_hot_query(connection, active))
+        results.append(_hot_query(connection, layout, active))
     return results
+
+
+def _queries(name: str, layout: Layout, active: RegisteredVersion | None) -> Sequence[sql.SQL | sql.Composed]:
+    """What a check asks: the same of every column of profiles, or one thing."""
+    if name in _BY_COLUMN:
+        return [
+            _SQL[name].format(vector=c.vector, model=c.model, name=c.name, output=c.output.value)
+            for c in layout.columns
+        ]
+    if name == "missing_vectors":
+        return [_SQL[name].format(version=active.version.name, lacks=layout.lacks(active))] if active else []
+    return [_SQL[name]]
 
 
 def versions_in_use(connection: Connection) -> dict[str, int]:
@@ -105,19 +121,20 @@ def reindex(url: str) -> list[str]:
     return done
 
 
-def _hot_query(connection: Connection, active: RegisteredVersion) -> CheckResult:
+def _hot_query(connection: Connection, layout: Layout, active: RegisteredVersion) -> CheckResult:
     """The search walks its index wherever that pays."""
-    searched = active.version.search_outputs
-    wanted = {f"{o.value}_model": active.models[o] if o in searched else None for o in Output}
-    row = connection.execute(_SQL["any_profile"], wanted).fetchone()
     findings: tuple[tuple[str, str], ...] = ()
+    columns = layout.searched(active)
     deer = sum(versions_in_use(connection).values())
     index = _INDEX_OF_STAGE[active.version.stage]
-    if row and deer >= _INDEX_PAYS_FROM:
-        vectors = {output: as_array(row[output.value]) for output in searched}
-        plan = explain_search(connection, active, vectors, sex=Sex(row["sex"]), weights=Weights())
-        if index not in plan:
-            findings = ((index, f"is not used by the search among {deer:,} individuals: {plan}"),)
+    if columns and deer >= _INDEX_PAYS_FROM:
+        vectors = sql.SQL(", ").join(column.vector for column in columns)
+        query = _SQL["any_profile"].format(vectors=vectors, lacks=layout.lacks(active))
+        if row := connection.execute(query).fetchone():
+            looks = {column.output: as_array(row[column.name]) for column in columns}
+            plan = explain_search(connection, active, looks, sex=Sex(row["sex"]), weights=Weights())
+            if index not in plan:
+                findings = ((index, f"is not used by the search among {deer:,} individuals: {plan}"),)
     return CheckResult(
         "hot_query",
         "The search walks its index",

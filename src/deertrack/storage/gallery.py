@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
+from psycopg.adapt import PyFormat
 
 from deertrack.domain.embedding import Output, Vectors
 from deertrack.domain.errors import FingerprintMismatchError
@@ -12,11 +13,10 @@ from deertrack.domain.names import friendly_name
 from deertrack.domain.records import Sex
 from deertrack.storage.db import Connection
 from deertrack.storage.embeddings import RegisteredVersion
+from deertrack.storage.layout import insist_on_columns, read_layout
 from deertrack.storage.queries import load_queries
 
 _SQL = load_queries("gallery")
-
-_SEARCH_BY_STAGE = {1: "search_single", 2: "search_multiscale", 3: "search_ensemble"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,11 @@ def search(
         vectors: a (512,) unit vector for each output that the version compares.
         sex: unknown matches both, and individuals of unknown sex match every query.
         weights: of the ensemble, chosen at query time; any choice runs on the same index.
+
+    Raises:
+        InputError: the clean-up dropped the column that the version searches.
     """
-    query, parameters = _search(registered, vectors, sex, weights, limit)
+    query, parameters = _search(connection, registered, vectors, sex=sex, weights=weights, limit=limit)
     return [Match(row["deer_id"], row["similarity"]) for row in connection.execute(query, parameters)]
 
 
@@ -56,30 +59,38 @@ def explain_search(
     weights: Weights,
 ) -> str:
     """PostgreSQL's plan for :func:`search`, as text; it names the index that the search walks."""
-    query, parameters = _search(registered, vectors, sex, weights, 10)
+    query, parameters = _search(connection, registered, vectors, sex=sex, weights=weights, limit=10)
     rows = connection.execute(sql.SQL("EXPLAIN ") + query, parameters)
     return "\n".join(row["QUERY PLAN"] for row in rows)
 
 
 def _search(
+    connection: Connection,
     registered: RegisteredVersion,
     vectors: Mapping[Output, Vectors],
+    *,
     sex: Sex,
     weights: Weights,
     limit: int,
-) -> tuple[sql.SQL, dict[str, object]]:
-    version = registered.version
-    shares = weights.of(version)
-    parameters: dict[str, object] = {
-        "sex": sex,
-        "limit": limit,
+) -> tuple[sql.Composed, dict[str, object]]:
+    columns = insist_on_columns(connection, registered).searched(registered)
+    shares = weights.of(registered.version)
+    parameters: dict[str, object] = {"sex": sex, "limit": limit, "query": weighted_query(vectors, shares)}
+    if len(columns) == 1:
+        (column,) = columns
+        parameters["model"] = registered.models[column.output]
+        return _SQL["search_column"].format(vector=column.vector, model=column.model), parameters
+    multiscale, partner = columns
+    parameters |= {
+        "multiscale": vectors[Output.MULTISCALE],
+        "multiscale_model": registered.models[Output.MULTISCALE],
         "multiscale_weight": weights.multiscale,
+        "partner": vectors[Output.PARTNER],
+        "partner_model": registered.models[Output.PARTNER],
         "partner_weight": weights.partner,
-        "query": weighted_query(vectors, shares),
-        **{output.value: vectors[output] for output in shares},
-        **{f"{output.value}_model": registered.models[output] for output in shares},
     }
-    return _SQL[_SEARCH_BY_STAGE[version.stage]], parameters
+    query = _SQL["search_ensemble"].format(multiscale=multiscale.vector, partner=partner.vector)
+    return query, parameters
 
 
 def gallery_size(connection: Connection, sex: Sex) -> int:
@@ -90,10 +101,12 @@ def gallery_size(connection: Connection, sex: Sex) -> int:
 
 
 def count_incomparable(connection: Connection, registered: RegisteredVersion) -> int:
-    """Active individuals that a search with this version would pass over: they lack vectors of its models."""
-    searched = registered.version.search_outputs
-    wanted = {f"{o.value}_model": registered.models[o] if o in searched else None for o in Output}
-    row = connection.execute(_SQL["not_comparable"], wanted).fetchone()
+    """Active individuals that a search with this version would pass over: they lack vectors of its models.
+
+    All of them, once the clean-up has dropped its column.
+    """
+    lacks = read_layout(connection).lacks(registered)
+    row = connection.execute(_SQL["not_comparable"].format(lacks=lacks)).fetchone()
     assert row is not None
     return int(row["missing"])
 
@@ -121,6 +134,7 @@ def add_deer(
 ) -> int:
     """A new individual with the next number, a friendly name and its profile vectors ((512,) each).
 
+    Vectors that ``deer`` has no column for any more are left out.
     Call it under :func:`deertrack.storage.sightings.lock_deciding`.
     """
     row = connection.execute(_SQL["next_number"]).fetchone()
@@ -135,10 +149,19 @@ def add_deer(
         "sex": sex,
         "profile_detection_id": profile_detection_id,
         "version": registered.version.name,
-        **{output.value: vectors.get(output) for output in Output},
-        **{f"{output.value}_model": registered.models.get(output) for output in Output},
     }
-    added = connection.execute(_SQL["add_deer"], parameters).fetchone()
+    columns, values = [], []
+    for column in read_layout(connection).columns:
+        columns += [column.vector, column.model]
+        values += [
+            sql.Placeholder(column.name, PyFormat.BINARY),
+            sql.Placeholder(column.model_name),
+        ]
+        parameters[column.name] = vectors.get(column.output)
+        parameters[column.model_name] = registered.models.get(column.output)
+    comma = sql.SQL(", ")
+    query = _SQL["add_deer"].format(columns=comma.join(columns), values=comma.join(values))
+    added = connection.execute(query, parameters).fetchone()
     assert added is not None
     return int(added["id"])
 

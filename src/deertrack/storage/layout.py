@@ -5,6 +5,7 @@ whoever names such a column asks first, in the same transaction, and keeps nothi
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import sql
 
@@ -90,6 +91,11 @@ def is_cleaned(connection: Connection) -> bool:
     return bool(row["cleaned"])
 
 
+def last_drop(connection: Connection) -> dict[str, Any] | None:
+    """When the clean-up dropped the legacy column (``at``), and the backup that holds it; None if it never did."""
+    return connection.execute(_SQL["last_drop"]).fetchone()
+
+
 def insist_on_columns(connection: Connection, registered: RegisteredVersion) -> Layout:
     """The layout, provided that it has every column that a search with this version walks.
 
@@ -105,7 +111,7 @@ def insist_on_columns(connection: Connection, registered: RegisteredVersion) -> 
 def _dropped(connection: Connection, registered: RegisteredVersion) -> InputError:
     name = registered.version.name
     models = [registered.models[output] for output in registered.version.search_outputs]
-    drop = connection.execute(_SQL["last_drop"]).fetchone()
+    drop = last_drop(connection)
     kept = connection.execute(_SQL["any_vector"], {"models": models}).fetchone()
     return InputError(
         f"embedding version {name!r} cannot be searched any more: its column deer.{LEGACY} was dropped"

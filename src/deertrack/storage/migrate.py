@@ -9,10 +9,15 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
 from yoyo import get_backend, read_migrations
 
 from deertrack.domain.errors import MigrationError
 from deertrack.storage.db import check_url, translated_errors
+from deertrack.storage.layout import LEGACY, is_cleaned
+
+# From the migration that makes the legacy column to the last one that names it.
+_LEGACY_FROM, _LEGACY_UNTIL = "005", "015"
 
 # Any number will do, as long as it stays: two processes must ask for the same one.
 _MIGRATION_LOCK = 0x0DEE_0011
@@ -54,20 +59,37 @@ def rollback(url: str, *, to: str) -> tuple[str, ...]:
     """Undo every migration after number ``to`` ("010", or "000" for all), newest first; returns their ids.
 
     Raises:
-        MigrationError: no such number, or a rollback failed (it was undone; the later ones stay rolled back).
+        MigrationError: no such number, a schema that the clean-up left no way back to, or a rollback failed (it was
+            undone; the later ones stay rolled back).
     """
+    check_rollback(url, to=to)
     with _yoyo(url) as (backend, migrations):
-        numbers = {m.id.split("_")[0] for m in migrations} | {"000"}
-        if to not in numbers:
-            raise MigrationError(
-                f"there is no migration {to!r}", hint=f"Known: {', '.join(sorted(numbers))}."
-            )
         done = []
         for migration in backend.to_rollback(migrations):
             if migration.id.split("_")[0] > to:
                 _step(migration.id, "roll back", lambda m=migration: backend.rollback_one(m))
                 done.append(str(migration.id))
         return tuple(done)
+
+
+def check_rollback(url: str, *, to: str) -> None:
+    """Make sure that there is a way back to migration ``to``; see :func:`rollback`.
+
+    Raises:
+        MigrationError: no such number, or that schema searches the column that the clean-up dropped.
+    """
+    with _yoyo(url) as (_, migrations):
+        numbers = {m.id.split("_")[0] for m in migrations} | {"000"}
+    if to not in numbers:
+        raise MigrationError(f"there is no migration {to!r}", hint=f"Known: {', '.join(sorted(numbers))}.")
+    with translated_errors(), psycopg.connect(url, row_factory=dict_row) as connection:
+        if _LEGACY_FROM <= to < _LEGACY_UNTIL and is_cleaned(connection):
+            raise MigrationError(
+                f"there is no way back to migration {to}: what comes after it needs deer.{LEGACY}, which "
+                "`deertrack reid cleanup` dropped",
+                hint="deertrack db restore FILE brings back a backup from before the clean-up; rollback --to 000 "
+                "removes everything.",
+            )
 
 
 def _state(backend: Any, migrations: Any) -> SchemaState:

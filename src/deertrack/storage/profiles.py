@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from deertrack.domain.embedding import Output
+from psycopg import sql
+
 from deertrack.storage.db import Connection
 from deertrack.storage.embeddings import PendingPhoto, RegisteredVersion, as_pending
+from deertrack.storage.layout import insist_on_columns, read_layout
 from deertrack.storage.queries import load_queries
 
 _SQL = load_queries("profiles")
@@ -27,8 +28,9 @@ class Coverage:
 
 
 def coverage(connection: Connection, target: RegisteredVersion) -> Coverage:
-    """How many individuals a version can search."""
-    row = connection.execute(_SQL["coverage"], _parameters(target)).fetchone()
+    """How many individuals a version can search. None are in profile once the clean-up has dropped its column."""
+    query = _SQL["coverage"].format(lacks=read_layout(connection).lacks(target))
+    row = connection.execute(query, {"models": _models(target)}).fetchone()
     assert row is not None
     return Coverage(**row)
 
@@ -49,7 +51,7 @@ def profiles_to_embed(
         unreachable: image ids to pass over: their files are gone, so the next-best detection is wanted.
     """
     parameters = {
-        **_parameters(target),
+        "models": _models(target),
         "limit": limit,
         "deer_ids": None if deer_ids is None else list(deer_ids),
         "unreachable": list(unreachable),
@@ -73,18 +75,30 @@ def put_profiles(
 
     Args:
         deer_ids: only these; None for all.
+
+    Raises:
+        InputError: the clean-up dropped a column of the target.
     """
-    parameters = {**_parameters(target), "deer_ids": None if deer_ids is None else list(deer_ids)}
-    return [row["id"] for row in connection.execute(_SQL["put_profiles"], parameters)]
-
-
-def _parameters(target: RegisteredVersion) -> dict[str, Any]:
-    searched = {output: target.models[output] for output in target.version.search_outputs}
-    return {
+    layout = insist_on_columns(connection, target)
+    assignments, sources = [], []
+    for column in layout.searched(target):
+        source, wanted = sql.Identifier(column.output.name.lower()), target.models[column.output]
+        assignments.append(_SQL["assignment"].format(vector=column.vector, model=column.model, source=source))
+        sources.append(_SQL["source"].format(source=source, wanted=wanted))
+    query = _SQL["put_profiles"].format(
+        assignments=sql.SQL(", ").join(assignments),
+        sources=sql.SQL(" ").join(sources),
+        lacks=layout.lacks(target),
+    )
+    parameters = {
+        "models": _models(target),
         "version": target.version.name,
         "stage": target.version.stage,
-        "models": list(searched.values()),
-        "single": searched.get(Output.SINGLE),
-        "multiscale": searched.get(Output.MULTISCALE),
-        "partner": searched.get(Output.PARTNER),
+        "deer_ids": None if deer_ids is None else list(deer_ids),
     }
+    return [row["id"] for row in connection.execute(query, parameters)]
+
+
+def _models(target: RegisteredVersion) -> list[int]:
+    """The models of the vectors that the target searches."""
+    return [target.models[output] for output in target.version.search_outputs]

@@ -26,29 +26,52 @@ class Engine(Protocol):
 
 
 class OpenVinoEngine:
-    """OpenVINO on the CPU."""
+    """OpenVINO on the CPU: a crop for each core, not all cores for one batch.
+
+    Cores that share a batch wait for the slowest at every layer, which costs a tenth to a quarter of the time, and
+    half of it where others use the machine too. And a vector is the same, bit for bit, in whatever company it is
+    computed.
+    """
 
     def __init__(self, onnx_path: Path, *, precision: Precision, threads: int | None) -> None:
         openvino = _import_openvino()
-        # The hint is always explicit: left alone, OpenVINO picks bf16 wherever the CPU has it.
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        # The precision is always explicit: left alone, OpenVINO picks bf16 wherever the CPU has it. Threads are
+        # not bound to cores: where others use some of the cores, the scheduler finds the idle ones.
+        settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "ENABLE_CPU_PINNING": False,
+        }
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            self._compiled = openvino.Core().compile_model(onnx_path, "CPU", settings)
+            model = openvino.Core().read_model(onnx_path)
+            shape = model.input().partial_shape
+            shape[0] = 1
+            model.reshape(shape)
+            compiled = openvino.Core().compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise PackError(f"{onnx_path}: OpenVINO cannot load this graph ({error})") from error
-        self._request = self._compiled.create_infer_request()
+        self._queue = openvino.AsyncInferQueue(compiled)
+        self._queue.set_callback(_keep)
         # An output goes by several names when OpenVINO drops a node that only renames; all of them are kept.
-        self._outputs = [output.get_names() for output in self._compiled.outputs]
+        self._outputs = [output.get_names() for output in compiled.outputs]
         self.name = f"openvino {precision}"
 
     def run(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
-        results = self._request.infer([batch], share_inputs=True)
+        found: list[list[NDArray[np.float32]]] = [[] for _ in batch]
+        for i, outputs in enumerate(found):
+            self._queue.start_async([batch[i : i + 1]], userdata=outputs)
+        self._queue.wait_all()
         named: dict[str, NDArray[np.float32]] = {}
-        for i, names in enumerate(self._outputs):
-            named.update(dict.fromkeys(names, np.array(results[i], dtype=np.float32)))
+        for names, rows in zip(self._outputs, zip(*found, strict=True), strict=True):
+            named.update(dict.fromkeys(names, np.concatenate(rows)))
         return named
+
+
+def _keep(request: Any, found: list[NDArray[np.float32]]) -> None:
+    """Copy what a request computed, in OpenVINO's thread, before the request is used for another crop."""
+    found += [np.array(tensor.data, dtype=np.float32) for tensor in request.output_tensors]
 
 
 class OnnxRuntimeEngine:

@@ -1,6 +1,7 @@
 """``deertrack db``: the database behind the catalogue; and ``deertrack status``."""
 
 from dataclasses import asdict
+from getpass import getuser
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from deertrack import wiring
 from deertrack.domain.errors import InputError
 from deertrack.entry.cli.console import out, print_json, simple_table
 from deertrack.entry.cli.options import Home, Json, settings_for
+from deertrack.services.backups import back_up
 from deertrack.services.checks import examine, rebuild_indexes
 from deertrack.storage import backup, lease, migrate
 from deertrack.storage.programs import run_psql
@@ -66,11 +68,8 @@ def rollback_command(
     `--to 010` is the schema before the enhanced embeddings: names, photos, sightings and `feature_vector` stay.
     """
     with wiring.database_url(settings_for(home)) as database:
-        state = migrate.schema_state(database)
-        known = sorted({m.split("_")[0] for m in (*state.applied, *state.pending)} | {"000"})
-        if to not in known:
-            raise InputError(f"there is no migration {to!r}", hint=f"Known: {', '.join(known)}.")
-        doomed = [m for m in state.applied if m.split("_")[0] > to]
+        migrate.check_rollback(database, to=to)
+        doomed = [m for m in migrate.schema_state(database).applied if m.split("_")[0] > to]
         if dry_run or not doomed:
             out.print("\n".join(f"Would roll back {name}" for name in reversed(doomed)) or "Nothing to undo.")
             return
@@ -156,10 +155,10 @@ def backup_command(
     file: Annotated[Path, typer.Argument(help="Where to write it (pg_dump's custom format).")],
     home: Home = None,
 ) -> None:
-    """Write the whole database into one file."""
+    """Write the whole database into one file, read it back once, and note that in the history."""
     with wiring.database_url(settings_for(home)) as database:
-        backup.backup(database, file)
-    out.print(f"Saved to {escape(str(file))} ({file.stat().st_size / 1e6:,.1f} MB)", soft_wrap=True)
+        size = back_up(database, file, actor=getuser())
+    out.print(f"Saved to {escape(str(file))} ({size / 1e6:,.1f} MB)", soft_wrap=True)
 
 
 @app.command("restore")

@@ -13,7 +13,9 @@ from deertrack.domain.errors import InputError
 from deertrack.domain.fusion import Weights
 from deertrack.domain.separation import Estimate
 from deertrack.domain.verdict import MEASURES, Outcome, percent
+from deertrack.entry.cli.cleanup import cleanup_command
 from deertrack.entry.cli.console import counted, err, out, print_json, progress_bars, simple_table
+from deertrack.entry.cli.monitor import ab_command, monitor_command
 from deertrack.entry.cli.options import Home, Json, settings_for
 from deertrack.formats.truth import read_truth
 from deertrack.services.lifecycle.cutover import CutOver, cut_over, roll_back
@@ -45,7 +47,6 @@ app = typer.Typer(
 _COLOURS = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.UNKNOWN: "yellow"}
 
 
-@app.command("validate")
 def validate_command(
     new: Annotated[
         str | None, typer.Argument(metavar="[NEW]", help="The version to judge. Default: the highest stage.")
@@ -105,7 +106,6 @@ def validate_command(
         )
 
 
-@app.command("reembed")
 def reembed_command(
     version: Annotated[
         str | None,
@@ -169,7 +169,6 @@ def reembed_command(
         _show_reembedded(done)
 
 
-@app.command("cutover")
 def cutover_command(
     version: Annotated[str, typer.Argument(help="The version that searches shall use from now on.")],
     weights: Annotated[
@@ -222,7 +221,6 @@ def cutover_command(
     _warn_of_flag(settings, json=json)
 
 
-@app.command("rollback")
 def rollback_command(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json: Json = False,
@@ -398,3 +396,13 @@ def _interval(figure: Estimate, form: str) -> str:
 
 def _coloured(outcome: Outcome) -> str:
     return f"[{_COLOURS[outcome]}]{outcome}[/]"
+
+
+# In the order in which an operator meets them.
+app.command("reembed")(reembed_command)
+app.command("validate")(validate_command)
+app.command("cutover")(cutover_command)
+app.command("ab")(ab_command)
+app.command("monitor")(monitor_command)
+app.command("rollback")(rollback_command)
+app.command("cleanup")(cleanup_command)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
@@ -14,6 +14,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from deertrack import __version__
 from deertrack.domain.errors import DatabaseError, DeertrackError, NotFoundError
+from deertrack.entry.web.metrics import Exporter
 from deertrack.services import individuals
 from deertrack.services.queue import defer_run, job_outcome
 from deertrack.services.report import make_report
@@ -56,6 +57,7 @@ def make_app(
 
 def _routes(db: Database, queue: JobQueue, photos: Path | None) -> APIRouter:
     router = APIRouter()
+    exporter = Exporter(db)
 
     @router.get("/", response_class=HTMLResponse)
     def page() -> str:
@@ -87,6 +89,12 @@ def _routes(db: Database, queue: JobQueue, photos: Path | None) -> APIRouter:
     def show_run(job: int) -> dict[str, Any]:
         """Where a queued run stands, and its report once it has ended."""
         return {"job": job, "status": queue.status(job), "outcome": job_outcome(db, job)}
+
+    @router.get("/metrics")
+    def metrics(request: Request) -> Response:
+        """Everything that Prometheus may watch."""
+        body, content_type = exporter.scrape(request.headers.get("accept", ""))
+        return Response(body, media_type=content_type)
 
     return router
 

@@ -20,7 +20,8 @@ from deertrack.storage.embeddings import RegisteredVersion
 class CutOver:
     """What changed: the versions, the individuals whose profile was filled now, and those left invisible.
 
-    ``before`` is None in a catalogue that never ran. ``share`` of the encounters use ``version`` if an A/B test began; 1 after a whole cut-over.
+    ``before`` is None in a catalogue that never ran. ``share`` of the encounters use ``version``: below 1 in an
+    A/B test.
     """
 
     version: str
@@ -100,7 +101,10 @@ def roll_back(db: Database, *, actor: str) -> CutOver:
         test = catalogue.get_setting(connection, catalogue.AB)
         previous = catalogue.get_setting(connection, catalogue.PREVIOUS_VERSION)
         if not (test or previous):
-            raise InputError("there is nothing to roll back: the embedding was never cut over")
+            raise InputError(
+                "there is nothing to roll back: no cut-over is left to take back",
+                hint="A version that the clean-up (`reid cleanup`) took leave of comes back with a backup only.",
+            )
         active = _active(connection)
         assert active is not None
         if test:

@@ -1,15 +1,10 @@
 -- Each check returns what is wrong, one row a finding: "subject" and "finding". No row is good news.
+-- Those with {vector} run once for each column of profiles that there is; {output} is what its models make.
 
 -- name: profile_norms
 -- The specification's own check, ABS(1 - (v <#> v)), is 2 for a perfect vector: <#> is the negative inner product.
-SELECT 'deer ' || id AS subject, what || ' has length ' || round(sqrt(-self)::numeric, 6) AS finding
-FROM (
-  SELECT id, 'feature_vector' AS what, feature_vector <#> feature_vector AS self FROM deer
-  UNION ALL
-  SELECT id, 'feature_vector_multiscale', feature_vector_multiscale <#> feature_vector_multiscale FROM deer
-  UNION ALL
-  SELECT id, 'feature_vector_efficientnet', feature_vector_efficientnet <#> feature_vector_efficientnet FROM deer) v
-WHERE abs(1 - sqrt(-self)) >= 0.0001
+SELECT 'deer ' || id AS subject, {name} || ' has length ' || round(sqrt(-({vector} <#> {vector}))::numeric, 6) AS finding
+FROM deer WHERE abs(1 - sqrt(-({vector} <#> {vector}))) >= 0.0001
 
 -- name: detection_norms
 SELECT 'detection ' || detection_id AS subject,
@@ -18,14 +13,8 @@ FROM detection_embeddings WHERE abs(1 - sqrt(-(embedding <#> embedding))) >= 0.0
 
 -- name: missing_vectors
 -- Sighted individuals that a search with the active version would pass over.
-SELECT 'deer ' || d.id AS subject, d.name || ' lacks vectors of ' || v.name AS finding
-FROM deer d, embedding_versions v
-WHERE v.name = %(version)s AND d.status = 'active' AND d.sighting_count > 0 AND (
-  (v.stage = 1 AND (d.feature_vector IS NULL OR d.single_model_id IS DISTINCT FROM v.single_model_id))
-  OR (v.stage >= 2 AND (d.feature_vector_multiscale IS NULL
-                        OR d.multiscale_model_id IS DISTINCT FROM v.multiscale_model_id))
-  OR (v.stage = 3 AND (d.feature_vector_efficientnet IS NULL
-                       OR d.partner_model_id IS DISTINCT FROM v.partner_model_id)))
+SELECT 'deer ' || id AS subject, name || ' lacks vectors of ' || {version} AS finding
+FROM deer WHERE status = 'active' AND sighting_count > 0 AND {lacks}
 
 -- name: version_consistency
 SELECT 'deer ' || d.id AS subject,
@@ -39,29 +28,17 @@ WHERE d.sighting_count > 0 AND (v.name IS NULL
 
 -- name: model_columns
 -- A vector without a model, a model without a vector, or a model that makes another kind of vector.
-SELECT 'deer ' || p.id AS subject, p.what || ': vector and model do not belong together' AS finding
-FROM (
-  SELECT id, 'feature_vector' AS what, feature_vector IS NOT NULL AS filled, single_model_id AS model_id FROM deer
-  UNION ALL
-  SELECT id, 'feature_vector_multiscale', feature_vector_multiscale IS NOT NULL, multiscale_model_id FROM deer
-  UNION ALL
-  SELECT id, 'feature_vector_efficientnet', feature_vector_efficientnet IS NOT NULL, partner_model_id FROM deer) p
-LEFT JOIN models m ON m.id = p.model_id
-WHERE p.filled <> (p.model_id IS NOT NULL) OR (m.id IS NOT NULL AND m.output <> p.what)
+SELECT 'deer ' || deer.id AS subject, {name} || ': vector and model do not belong together' AS finding
+FROM deer LEFT JOIN models m ON m.id = deer.{model}
+WHERE ({vector} IS NULL) <> ({model} IS NULL) OR m.output <> {output}
 
 -- name: profile_sources
 -- A profile vector must be, bit for bit, that of one of the individual's detections under the same model.
-SELECT 'deer ' || p.id AS subject, p.what || ' is of none of its detections' AS finding
-FROM (
-  SELECT id, 'feature_vector' AS what, feature_vector AS v, single_model_id AS model_id FROM deer
-  UNION ALL
-  SELECT id, 'feature_vector_multiscale', feature_vector_multiscale, multiscale_model_id FROM deer
-  UNION ALL
-  SELECT id, 'feature_vector_efficientnet', feature_vector_efficientnet, partner_model_id FROM deer) p
-WHERE p.v IS NOT NULL AND p.model_id IS NOT NULL AND NOT EXISTS (
+SELECT 'deer ' || deer.id AS subject, {name} || ' is of none of its detections' AS finding
+FROM deer WHERE {vector} IS NOT NULL AND {model} IS NOT NULL AND NOT EXISTS (
   SELECT FROM sightings s JOIN detections d ON d.sighting_id = s.id
-  JOIN detection_embeddings e ON e.detection_id = d.id AND e.model_id = p.model_id
-  WHERE s.deer_id = p.id AND e.embedding = p.v)
+  JOIN detection_embeddings e ON e.detection_id = d.id AND e.model_id = deer.{model}
+  WHERE s.deer_id = deer.id AND e.embedding = deer.{vector})
 
 -- name: sighting_counts
 SELECT 'deer ' || d.id AS subject, 'counts ' || d.sighting_count || ' sightings, has ' || count(s.id) AS finding
@@ -102,11 +79,7 @@ SELECT embedding_version AS version, count(*) AS deer FROM deer GROUP BY 1 ORDER
 
 -- name: any_profile
 -- Some individual to search for: whether the hot query walks its index does not depend on whom.
-SELECT sex, feature_vector, feature_vector_multiscale, feature_vector_efficientnet FROM deer
-WHERE status = 'active' AND (%(feature_vector_model)s::int IS NULL OR feature_vector IS NOT NULL)
-  AND (%(feature_vector_multiscale_model)s::int IS NULL OR feature_vector_multiscale IS NOT NULL)
-  AND (%(feature_vector_efficientnet_model)s::int IS NULL OR feature_vector_efficientnet IS NOT NULL)
-LIMIT 1
+SELECT sex, {vectors} FROM deer WHERE status = 'active' AND NOT {lacks} LIMIT 1
 
 -- name: abandoned_indexes
 -- What REINDEX CONCURRENTLY leaves when it is interrupted: invalid twins called …_ccnew or …_ccold.

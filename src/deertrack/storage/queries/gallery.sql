@@ -1,35 +1,26 @@
--- name: search_single
+-- name: search_column
 -- Exact order comes from the index scan itself (cosine), so no second ranking is needed.
-SELECT id AS deer_id, 1 - (feature_vector <=> %(feature_vector)b) AS similarity
+SELECT id AS deer_id, 1 - ({vector} <=> %(query)b) AS similarity
 FROM deer
-WHERE status = 'active' AND single_model_id = %(feature_vector_model)s
+WHERE status = 'active' AND {model} = %(model)s
   AND (%(sex)s = 'unknown' OR sex IN (%(sex)s, 'unknown'))
-ORDER BY feature_vector <=> %(feature_vector)b
-LIMIT %(limit)s
-
--- name: search_multiscale
-SELECT id AS deer_id, 1 - (feature_vector_multiscale <=> %(feature_vector_multiscale)b) AS similarity
-FROM deer
-WHERE status = 'active' AND multiscale_model_id = %(feature_vector_multiscale_model)s
-  AND (%(sex)s = 'unknown' OR sex IN (%(sex)s, 'unknown'))
-ORDER BY feature_vector_multiscale <=> %(feature_vector_multiscale)b
+ORDER BY {vector} <=> %(query)b
 LIMIT %(limit)s
 
 -- name: search_ensemble
 -- One walk of one index for any weights (query = w1·q1 ‖ w2·q2), then an exact ranking of the nearest forty:
--- the index holds half-precision vectors. The expression must stay letter for letter that of deer_ensemble_hnsw.
+-- the index holds half-precision vectors. The expression must stay that of deer_ensemble_hnsw.
 WITH nearest AS MATERIALIZED (
-  SELECT id, feature_vector_multiscale AS multiscale, feature_vector_efficientnet AS partner
+  SELECT id, {multiscale} AS multiscale, {partner} AS partner
   FROM deer
-  WHERE status = 'active' AND multiscale_model_id = %(feature_vector_multiscale_model)s
-    AND partner_model_id = %(feature_vector_efficientnet_model)s
+  WHERE status = 'active' AND multiscale_model_id = %(multiscale_model)s
+    AND partner_model_id = %(partner_model)s
     AND (%(sex)s = 'unknown' OR sex IN (%(sex)s, 'unknown'))
-  ORDER BY (feature_vector_multiscale || feature_vector_efficientnet)::halfvec(1024)
-           <#> %(query)b::vector(1024)::halfvec(1024)
+  ORDER BY ({multiscale} || {partner})::halfvec(1024) <#> %(query)b::vector(1024)::halfvec(1024)
   LIMIT GREATEST(40, %(limit)s))
 SELECT id AS deer_id,
-       %(multiscale_weight)s::float8 * (1 - (multiscale <=> %(feature_vector_multiscale)b))
-       + %(partner_weight)s::float8 * (1 - (partner <=> %(feature_vector_efficientnet)b)) AS similarity
+       %(multiscale_weight)s::float8 * (1 - (multiscale <=> %(multiscale)b))
+       + %(partner_weight)s::float8 * (1 - (partner <=> %(partner)b)) AS similarity
 FROM nearest ORDER BY similarity DESC, id LIMIT %(limit)s
 
 -- name: gallery_size
@@ -37,14 +28,8 @@ SELECT count(*) AS size FROM deer
 WHERE status = 'active' AND (%(sex)s = 'unknown' OR sex IN (%(sex)s, 'unknown'))
 
 -- name: not_comparable
--- Active individuals that a search with these models cannot see. Anything but 0 must be said aloud.
-SELECT count(*) AS missing FROM deer
-WHERE status = 'active' AND (
-  (%(feature_vector_model)s::int IS NOT NULL AND single_model_id IS DISTINCT FROM %(feature_vector_model)s)
-  OR (%(feature_vector_multiscale_model)s::int IS NOT NULL
-      AND multiscale_model_id IS DISTINCT FROM %(feature_vector_multiscale_model)s)
-  OR (%(feature_vector_efficientnet_model)s::int IS NOT NULL
-      AND partner_model_id IS DISTINCT FROM %(feature_vector_efficientnet_model)s))
+-- Active individuals that a search cannot see. Anything but 0 must be said aloud.
+SELECT count(*) AS missing FROM deer WHERE status = 'active' AND {lacks}
 
 -- name: next_number
 SELECT coalesce(max(number), 0) + 1 AS number FROM deer
@@ -54,12 +39,8 @@ SELECT coalesce(max(number), 0) + 1 AS number FROM deer
 SELECT 1 FROM deer WHERE lower(name) = lower(%(name)s)
 
 -- name: add_deer
-INSERT INTO deer (number, name, sex, profile_detection_id, embedding_version,
-                  feature_vector, feature_vector_multiscale, feature_vector_efficientnet,
-                  single_model_id, multiscale_model_id, partner_model_id)
-VALUES (%(number)s, %(name)s, %(sex)s, %(profile_detection_id)s, %(version)s,
-        %(feature_vector)b, %(feature_vector_multiscale)b, %(feature_vector_efficientnet)b,
-        %(feature_vector_model)s, %(feature_vector_multiscale_model)s, %(feature_vector_efficientnet_model)s)
+INSERT INTO deer (number, name, sex, profile_detection_id, embedding_version, {columns})
+VALUES (%(number)s, %(name)s, %(sex)s, %(profile_detection_id)s, %(version)s, {values})
 RETURNING id
 
 -- name: learn_sex

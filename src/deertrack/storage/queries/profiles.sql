@@ -17,7 +17,7 @@ ORDER BY b.deer_id LIMIT %(limit)s
 
 -- name: put_profiles
 -- Profiles out of stored vectors: for each active individual the best detection that has all of them. Columns
--- that the target does not search keep what they hold (%(single)s … are NULL for them).
+-- that the target does not search keep what they hold.
 WITH best AS (
   SELECT DISTINCT ON (g.deer_id) g.deer_id, d.id AS detection_id
   FROM sightings g
@@ -27,40 +27,31 @@ WITH best AS (
     AND (SELECT count(*) FROM detection_embeddings e
          WHERE e.detection_id = d.id AND e.model_id = ANY(%(models)s)) = cardinality(%(models)s)
   ORDER BY g.deer_id, d.confidence DESC, d.bbox_width * d.bbox_height DESC, d.id)
-UPDATE deer SET
-  feature_vector = coalesce(s.embedding, deer.feature_vector),
-  feature_vector_multiscale = coalesce(m.embedding, deer.feature_vector_multiscale),
-  feature_vector_efficientnet = coalesce(p.embedding, deer.feature_vector_efficientnet),
-  single_model_id = coalesce(s.model_id, deer.single_model_id),
-  multiscale_model_id = coalesce(m.model_id, deer.multiscale_model_id),
-  partner_model_id = coalesce(p.model_id, deer.partner_model_id),
-  profile_detection_id = b.detection_id,
-  embedding_version = %(version)s
-FROM best b
-LEFT JOIN detection_embeddings s ON s.detection_id = b.detection_id AND s.model_id = %(single)s
-LEFT JOIN detection_embeddings m ON m.detection_id = b.detection_id AND m.model_id = %(multiscale)s
-LEFT JOIN detection_embeddings p ON p.detection_id = b.detection_id AND p.model_id = %(partner)s
+UPDATE deer SET {assignments}, profile_detection_id = b.detection_id, embedding_version = %(version)s
+FROM best b {sources}
 WHERE deer.id = b.deer_id
   -- A version of a higher stage with the same models serves the target already, and keeps its name.
   AND (coalesce((SELECT stage FROM embedding_versions v WHERE v.name = deer.embedding_version), 0) < %(stage)s
-       OR (%(single)s::int IS NOT NULL AND deer.single_model_id IS DISTINCT FROM %(single)s)
-       OR (%(multiscale)s::int IS NOT NULL AND deer.multiscale_model_id IS DISTINCT FROM %(multiscale)s)
-       OR (%(partner)s::int IS NOT NULL AND deer.partner_model_id IS DISTINCT FROM %(partner)s))
+       OR {lacks})
 RETURNING deer.id
+
+-- name: assignment
+{vector} = {source}.embedding, {model} = {source}.model_id
+
+-- name: source
+JOIN detection_embeddings {source} ON {source}.detection_id = b.detection_id AND {source}.model_id = {wanted}
 
 -- name: coverage
 -- How many active, sighted individuals have profile vectors of the target's models, and how many could have:
 -- those with a detection that holds all of them.
 SELECT count(*) AS deer,
-       count(*) FILTER (WHERE (%(single)s::int IS NULL OR r.single_model_id = %(single)s)
-                          AND (%(multiscale)s::int IS NULL OR r.multiscale_model_id = %(multiscale)s)
-                          AND (%(partner)s::int IS NULL OR r.partner_model_id = %(partner)s)) AS in_profile,
+       count(*) FILTER (WHERE NOT {lacks}) AS in_profile,
        count(*) FILTER (WHERE EXISTS (
          SELECT FROM sightings g JOIN detections d ON d.sighting_id = g.id
-         WHERE g.deer_id = r.id
+         WHERE g.deer_id = deer.id
            AND (SELECT count(*) FROM detection_embeddings e
                 WHERE e.detection_id = d.id AND e.model_id = ANY(%(models)s)) = cardinality(%(models)s))) AS embedded
-FROM deer r WHERE r.status = 'active' AND r.sighting_count > 0
+FROM deer WHERE status = 'active' AND sighting_count > 0
 
 -- name: detections_to_embed
 -- Photos of these detections, as pending_photos gives them.
