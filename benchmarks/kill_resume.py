@@ -76,7 +76,9 @@ _CONTENT = {
     "settings": "SELECT key, value FROM settings ORDER BY key",
     "events": """
         SELECT kind, actor, detail, regexp_replace(subject, '^deer:.*', 'deer:' || r.number) FROM events e
-        LEFT JOIN deer r ON e.subject = 'deer:' || r.id ORDER BY e.id""",
+        LEFT JOIN deer r ON e.subject = 'deer:' || r.id
+        WHERE kind <> 'run'  -- how long it took, and in how many runs
+        ORDER BY e.id""",
     "schema": "SELECT migration_id FROM _yoyo_migration ORDER BY 1",
 }
 
