@@ -74,12 +74,23 @@ def test_two_in_one_photo_are_never_one_even_if_they_look_alike(
     db: Database, stage: Any, seen: Any, matcher: Matcher, groups: Ask
 ) -> None:
     stage.burst("Creek", 0, seen(1, LEFT, likeness=0.999))
-    twins = [seen(1, LEFT, likeness=0.999), seen(1, RIGHT, likeness=0.999)]
-    stage.burst("Creek", HOUR, *twins, photos=3)
+    likely = [seen(1, LEFT, likeness=0.999), seen(1, RIGHT, likeness=0.5)]
+    stage.burst("Creek", HOUR, *likely, photos=3)
     outcome = identify(db, alone(matcher))
     assert (outcome.tracks, outcome.matched, outcome.new) == (3, 1, 2)
     for numbers in groups().values():
         assert len(set(numbers)) == len(numbers)
+
+
+def test_of_two_that_look_just_as_like_one_animal_neither_is_called_it(
+    db: Database, stage: Any, seen: Any, matcher: Matcher
+) -> None:
+    """One by one each is surely the known one; together it is a toss, which is a person's to decide."""
+    stage.burst("Creek", 0, seen(1, LEFT, likeness=0.999))
+    twins = [seen(1, LEFT, likeness=0.999), seen(1, RIGHT, likeness=0.999)]
+    stage.burst("Creek", HOUR, *twins, photos=3)
+    outcome = identify(db, alone(replace(matcher, policy=Policy(new_at=0.6))))
+    assert (outcome.tracks, outcome.matched, outcome.new, outcome.review) == (3, 0, 1, 2)
 
 
 def test_two_animals_through_a_burst(

@@ -126,7 +126,7 @@ def decide(belief: Belief, policy: Policy, *, vetoed: frozenset[int] = frozenset
     3. That it is none of the known reaches ``new_at``: NEW.
     4. Anything else: REVIEW.
     """
-    belief = _without(belief, vetoed)
+    belief = without(belief, vetoed)
     best = belief.candidates[0] if belief.candidates else None
     bar = -1.0 if policy.min_similarity is None else policy.min_similarity
     if best and best.probability >= policy.assign_at and best.similarity >= bar:
@@ -136,7 +136,8 @@ def decide(belief: Belief, policy: Policy, *, vetoed: frozenset[int] = frozenset
     return Decision(Outcome.REVIEW, belief)
 
 
-def _without(belief: Belief, vetoed: frozenset[int]) -> Belief:
+def without(belief: Belief, vetoed: frozenset[int]) -> Belief:
+    """The belief once some individuals are ruled out: their share goes to everybody else."""
     kept = [c for c in belief.candidates if c.deer_id not in vetoed]
     left = belief.new + belief.others + sum(c.probability for c in kept)
     return Belief(

@@ -7,11 +7,12 @@ from datetime import datetime
 from itertools import groupby
 
 from deertrack.domain.calibration import Calibration
-from deertrack.domain.decision import Belief, Decision, Outcome, Policy, believe, decide
+from deertrack.domain.decision import Belief, Decision, Outcome, Policy, believe, decide, without
 from deertrack.domain.embedding import Output, Vectors, pool
 from deertrack.domain.encounters import Grouping, Shot, Track, associate, split_by_pause
 from deertrack.domain.errors import VersionChangedError
 from deertrack.domain.fusion import Weights, joint_vectors
+from deertrack.domain.joint import reconcile
 from deertrack.domain.trial import Arm, arm_of
 from deertrack.services.progress import SILENT, Progress
 from deertrack.services.versions import Choice, choose
@@ -235,16 +236,23 @@ def _decide_encounter(
     )
     taken = {key: seen[0].deer_id for key, seen in by_sighting.items() if seen[0].deer_id}
     photos = {key: {r.image_id for r in seen} for key, seen in by_sighting.items()}
-    beliefs, took = {}, {}
+    seen_with = {
+        key: {other for other in by_sighting if other != key and photos[other] & photos[key]}
+        for key in undecided
+    }
+    beliefs, took = [], {}
     for key in undecided:
         start = time.perf_counter()
         missing = unseen[matcher.registered.version.name]
-        beliefs[key] = _search(connection, matcher, by_sighting[key], vectors, missing)
+        belief = _search(connection, matcher, by_sighting[key], vectors, missing)
+        beliefs.append(without(belief, frozenset(taken[o] for o in seen_with[key] if o in taken)))
         took[key] = time.perf_counter() - start
-    for key in sorted(undecided, key=lambda key: (-_surest(beliefs[key]), key)):
+    clashes = [{undecided.index(o) for o in seen_with[key] if o in undecided} for key in undecided]
+    believed = dict(zip(undecided, reconcile(beliefs, clashes), strict=True))
+    for key in sorted(undecided, key=lambda key: (-_surest(believed[key]), key)):
         start = time.perf_counter()
-        vetoed = frozenset(deer for other, deer in taken.items() if photos[other] & photos[key])
-        decision = decide(beliefs[key], matcher.policy, vetoed=vetoed)
+        vetoed = frozenset(taken[other] for other in seen_with[key] if other in taken)
+        decision = decide(believed[key], matcher.policy, vetoed=vetoed)
         deer_id = _carry_out(connection, matcher, by_sighting[key], vectors, decision)
         sightings.record_decision(
             connection,
