@@ -15,7 +15,7 @@ from deertrack.formats.truth import TruthRow
 from deertrack.services.checks import examine
 from deertrack.services.identify import Matcher, alone, identify
 from deertrack.services.individuals import rename
-from deertrack.services.review import Undecidable, assign, assign_new, import_names, waiting
+from deertrack.services.review import Undecidable, assign, assign_new, import_names, reject, waiting
 from deertrack.storage import catalogue, embeddings, profiles, sightings, validations
 from deertrack.storage.db import Database
 
@@ -583,3 +583,65 @@ def test_a_list_that_cannot_be_used(db: Database, stage: Any, seen: Any, meet: A
         import_names(db, [row(1, "12"), row(2, "x" * 81)], actor="Ann")
     assert "N12" in caught.value.hint
     assert one("SELECT count(*) FROM events") == 0
+
+
+# -- who it is not --------------------------------------------------------------------------------------------
+
+
+def test_who_was_rejected_is_never_suggested_or_decided_again(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, meet: Any, rows: Ask
+) -> None:
+    stage.photo("Creek", 0, seen(1, likeness=1))
+    stage.photo("Creek", HOUR, seen(1, likeness=0.99))
+    assert identify(db, alone(matcher)).matched == 1
+    (first,) = rows("SELECT * FROM deer")
+    done = reject(db, 2, first["name"], actor="ranger")
+    assert (done.recorded, done.waits, done.consequences.retired) == (True, True, [])
+    assert rows("SELECT sighting_count FROM deer") == [{"sighting_count": 1}]
+    (left,) = waiting(db).sightings
+    assert (left.id, left.candidates) == (2, ())
+    assert reject(db, 2, first["name"], actor="ranger").recorded is False
+
+    with db.transaction() as connection:
+        connection.execute("UPDATE sightings SET state = 'undecided' WHERE id = 2")
+    assert identify(db, alone(matcher)).new == 1, "it is none of the others"
+    last = rows("SELECT actor, outcome, candidates FROM decisions WHERE sighting_id = 2 ORDER BY id")
+    assert [(d["actor"], d["outcome"]) for d in last] == [
+        ("machine", "assign"),
+        ("ranger", "review"),
+        ("machine", "new"),
+    ]
+    assert last[-1]["candidates"] == []
+    assert examine(db).passed
+
+
+def test_a_rejection_is_taken_back_by_saying_so(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, meet: Any, rows: Ask
+) -> None:
+    stage.photo("Creek", 0, seen(1, likeness=1))
+    stage.photo("Creek", HOUR, seen(1, likeness=0.75))
+    assert identify(db, alone(matcher)).review == 1
+    assert reject(db, 2, "1", actor="ranger").waits
+    assert assign(db, 2, "1", actor="warden").recorded
+    assert rows("SELECT * FROM rejections") == []
+    assert rows("SELECT sighting_count FROM deer") == [{"sighting_count": 2}]
+
+
+def test_an_individual_that_loses_its_only_sighting_to_a_rejection_is_retired(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, meet: Any
+) -> None:
+    stage.photo("Creek", 0, seen(1))
+    identify(db, alone(matcher))
+    done = reject(db, 1, "1", actor="ranger")
+    assert len(done.consequences.retired) == 1
+    assert examine(db).passed
+
+
+@pytest.mark.parametrize("sighting", [1, 99])
+def test_a_rejection_of_nobody_is_refused(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, meet: Any, sighting: int
+) -> None:
+    stage.photo("Creek", 0, seen(1))
+    identify(db, alone(matcher))
+    with pytest.raises(NotFoundError):
+        reject(db, sighting, "No Such Deer", actor="ranger")

@@ -240,12 +240,14 @@ def _decide_encounter(
         key: {other for other in by_sighting if other != key and photos[other] & photos[key]}
         for key in undecided
     }
+    rejected = sightings.rejected(connection, undecided)
     beliefs, took = [], {}
     for key in undecided:
         start = time.perf_counter()
         missing = unseen[matcher.registered.version.name]
         belief = _search(connection, matcher, by_sighting[key], vectors, missing)
-        beliefs.append(without(belief, frozenset(taken[o] for o in seen_with[key] if o in taken)))
+        in_sight = {taken[other] for other in seen_with[key] if other in taken}
+        beliefs.append(without(belief, frozenset(in_sight | rejected.get(key, set()))))
         took[key] = time.perf_counter() - start
     clashes = [{undecided.index(o) for o in seen_with[key] if o in undecided} for key in undecided]
     believed = dict(zip(undecided, reconcile(beliefs, clashes), strict=True))

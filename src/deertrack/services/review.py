@@ -61,6 +61,18 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """Who a sighting is not. ``recorded`` is False where a person had said so before; ``waits``: for a review."""
+
+    sighting_id: int
+    number: int
+    name: str
+    recorded: bool
+    waits: bool
+    consequences: Consequences
+
+
+@dataclass(frozen=True, slots=True)
 class Undecidable:
     """A sighting that a list of names leaves as it is, and the identities that it was given."""
 
@@ -117,6 +129,27 @@ def assign(db: Database, sighting_id: int, individual: str, *, actor: str) -> An
                     hint=f"If that is wrong, correct it first: deertrack review assign {rival.other} INDIVIDUAL",
                 )
         return review.answer(before, Answer(sighting_id, chosen.id))
+
+
+def reject(db: Database, sighting_id: int, individual: str, *, actor: str) -> Rejected:
+    """A person says that a sighting is not this individual (by name or number). The machine never says so again.
+
+    Raises:
+        NotFoundError: no such sighting or individual.
+    """
+    with _reviewing(db, actor) as review:
+        connection = review.connection
+        before = review.standing(sighting_id)
+        unwanted = catalogue.find_individual(connection, individual)
+        news = reviews.record_rejection(connection, before, unwanted.id, actor=actor)
+        consequences = Consequences()
+        if before.deer_id == unwanted.id:
+            review.follow([unwanted.id], consequences, SILENT)
+        if news:
+            detail = {"individual": unwanted.id, "name": unwanted.name, "was": before.state}
+            catalogue.add_event(connection, actor, "reject", f"sighting:{sighting_id}", detail)
+        waits = review.standing(sighting_id).state == "review"
+        return Rejected(sighting_id, unwanted.number, unwanted.name, news, waits, consequences)
 
 
 def assign_new(db: Database, sighting_id: int, *, actor: str, name: str | None = None) -> Answered:
@@ -248,6 +281,12 @@ class _Review:
         moved = [a for a in answers if before[a.sighting_id] != a.deer_id]
         touched = sorted({d for a in moved for d in (a.deer_id, before[a.sighting_id]) if d is not None})
         done = Consequences()
+        self.follow(touched, done, progress)
+        return done
+
+    def follow(self, touched: Sequence[int], done: Consequences, progress: Progress) -> None:
+        """What follows for individuals whose sightings changed is done, and added to ``done``."""
+        connection, actor = self.connection, self.actor
         progress.start("Taking profiles", len(touched))
         for start in range(0, len(touched), _BATCH):
             batch = touched[start : start + _BATCH]
@@ -261,7 +300,6 @@ class _Review:
                 profiles.put_profiles(connection, registered, deer_ids=batch)
             progress.advance(len(batch))
         done.unseen = max(gallery.count_incomparable(connection, registered) for registered in self.versions)
-        return done
 
 
 @contextmanager

@@ -186,8 +186,21 @@ def record_answers(
         "version": version.name,
         "fingerprints": Jsonb({o: version.fingerprints[o] for o in version.search_outputs}),
     }
-    for query in ("log_answers", "trace_answers", "hand_over"):
+    for query in ("log_answers", "trace_answers", "hand_over", "forget_rejections"):
         connection.execute(_SQL[query], parameters)
+
+
+def record_rejection(connection: Connection, standing: Standing, deer_id: int, *, actor: str) -> bool:
+    """A person says that a sighting is not this individual; returns whether that is news.
+
+    A sighting that was that individual waits for a review again; call :func:`refresh_individuals` then.
+    """
+    parameters = {"sighting_id": standing.sighting_id, "deer_id": deer_id, "actor": actor}
+    news = connection.execute(_SQL["reject"], parameters).rowcount == 1
+    if standing.deer_id == deer_id:
+        connection.execute(_SQL["log_rejection"], parameters)
+        connection.execute(_SQL["take_back"], parameters)
+    return news
 
 
 def name_new(connection: Connection, deer_id: int, name: str) -> None:

@@ -142,6 +142,14 @@ def encounter_sightings(connection: Connection, encounter_id: int) -> list[Sight
     return [SightingDetection(**{**row, "sex": Sex(row["sex"])}) for row in rows]
 
 
+def rejected(connection: Connection, sighting_ids: Sequence[int]) -> dict[int, set[int]]:
+    """The individuals that a person ruled out, by sighting; sightings without any are left out."""
+    found: dict[int, set[int]] = {}
+    for row in connection.execute(_SQL["rejections"], {"sighting_ids": list(sighting_ids)}):
+        found.setdefault(row["sighting_id"], set()).add(row["deer_id"])
+    return found
+
+
 def record_decision(
     connection: Connection,
     sighting_id: int,

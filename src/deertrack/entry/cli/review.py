@@ -89,6 +89,36 @@ def assign_command(
     _show_answer(answered, json=json)
 
 
+@app.command("not")
+def not_command(
+    sighting: Number,
+    individual: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|NUMBER", help="Who it is not: an individual's name (any case) or number."
+        ),
+    ],
+    json: Json = False,
+    home: Home = None,
+) -> None:
+    """Say which individual a sighting is not. That is kept for good: it is never suggested or decided again.
+
+    A sighting that was that individual waits for your review again.
+
+    Example: deertrack review not 412 "Golden Haven"
+    """
+    with wiring.open_database(settings_for(home)) as db:
+        rejected = review.reject(db, sighting, individual, actor=getuser())
+    if json:
+        print_json(rejected)
+        return
+    said = "" if rejected.recorded else ", as a person said before"
+    waits = "; it waits for your review" if rejected.waits else ""
+    name = escape(rejected.name)
+    out.print(f"Sighting {sighting} is not No. {rejected.number}, [bold]{name}[/]{said}{waits}.")
+    _show_consequences(rejected.consequences)
+
+
 @app.command("new")
 def new_command(
     sighting: Number,

@@ -1,6 +1,6 @@
 -- name: waiting
 -- Sightings that wait for a person, oldest first, one row a photo; "total" counts those beyond the limit too.
--- Who lost all sightings since is no candidate any more.
+-- Who lost all sightings since, or was rejected by a person, is no candidate any more.
 WITH open AS MATERIALIZED (
   SELECT g.id, g.encounter_id, g.sex, e.started_at, e.station_id, count(*) OVER () AS total
   FROM sightings g JOIN encounters e ON e.id = g.encounter_id
@@ -22,7 +22,8 @@ LEFT JOIN LATERAL (
                    'similarity', k.value -> 'similarity', 'probability', k.value -> 'probability')
                  ORDER BY k.ordinality)
           FROM jsonb_array_elements(c.candidates) WITH ORDINALITY k
-          JOIN deer r ON r.id = (k.value ->> 'deer_id')::bigint AND r.sighting_count > 0) AS candidates
+          JOIN deer r ON r.id = (k.value ->> 'deer_id')::bigint AND r.sighting_count > 0
+          WHERE NOT EXISTS (SELECT FROM rejections j WHERE j.sighting_id = o.id AND j.deer_id = r.id)) AS candidates
   FROM decisions c WHERE c.sighting_id = o.id AND c.actor = 'machine' ORDER BY c.id DESC LIMIT 1) l ON true
 ORDER BY o.started_at NULLS LAST, o.id, i.taken_at, i.id, x.id
 
@@ -96,6 +97,25 @@ ORDER BY a.place
 UPDATE sightings g SET state = 'assigned', deer_id = a.deer_id
 FROM unnest(%(sighting_ids)s::bigint[], %(deer_ids)s::bigint[]) AS a (sighting_id, deer_id)
 WHERE g.id = a.sighting_id AND g.deer_id IS DISTINCT FROM a.deer_id
+
+-- name: forget_rejections
+-- Who says now that it is that individual takes the rejection back.
+DELETE FROM rejections j USING unnest(%(sighting_ids)s::bigint[], %(deer_ids)s::bigint[]) AS a (sighting_id, deer_id)
+WHERE j.sighting_id = a.sighting_id AND j.deer_id = a.deer_id
+
+-- name: reject
+INSERT INTO rejections (sighting_id, deer_id, actor) VALUES (%(sighting_id)s, %(deer_id)s, %(actor)s)
+ON CONFLICT DO NOTHING
+
+-- name: log_rejection
+-- A rejection of who it was said to be leaves the sighting to be reviewed, with what the machine thought.
+INSERT INTO decisions (sighting_id, outcome, probability, new_probability, version, fingerprints, policy,
+                       candidates, actor)
+SELECT sighting_id, 'review', probability, new_probability, version, fingerprints, policy, candidates, %(actor)s
+FROM decisions WHERE sighting_id = %(sighting_id)s ORDER BY id DESC LIMIT 1
+
+-- name: take_back
+UPDATE sightings SET state = 'review', deer_id = NULL WHERE id = %(sighting_id)s
 
 -- name: name_new
 UPDATE deer SET name = %(name)s WHERE id = %(deer_id)s

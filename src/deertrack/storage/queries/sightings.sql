@@ -61,6 +61,9 @@ SELECT g.id AS sighting_id, g.state, g.deer_id, g.sex, d.id AS detection_id, d.i
 FROM sightings g JOIN detections d ON d.sighting_id = g.id
 WHERE g.encounter_id = %(encounter_id)s ORDER BY g.id, d.id
 
+-- name: rejections
+SELECT sighting_id, deer_id FROM rejections WHERE sighting_id = ANY(%(sighting_ids)s)
+
 -- name: decide_lock
 -- Search-then-insert must not run twice at once, or two workers make one animal twice.
 SELECT pg_advisory_xact_lock(%(key)s)
