@@ -415,3 +415,39 @@ def test_a_worker_that_dies_while_deciding_leaves_nothing_half_done(
     rest = identify(db, alone(matcher))
     assert (rest.encounters, rest.tracks, rest.matched + rest.new) == (0, 0, 3)
     assert rows("SELECT count(*) AS n FROM deer") == [{"n": 2}]
+
+
+# -- what cannot be ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kilometres", "minutes", "matched"),
+    [
+        (0.5, 0, 1),  # two cameras on one path; clocks may disagree
+        (8, 0, 1),  # 15 m/s for the ten minutes that clocks may be apart
+        (11, 0, 0),
+        (11, 5, 1),
+        (300, 60, 0),
+        (300, 60 * 30, 1),  # the next day
+    ],
+)
+def test_nobody_is_at_two_places_at_once(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, kilometres: float, minutes: float, matched: int
+) -> None:
+    stage.photo("Creek", 0, seen(1, likeness=1))
+    stage.photo("Ridge", 60 * minutes + 1, seen(1, likeness=0.99))
+    with db.transaction() as connection:
+        degrees = kilometres / 111.195
+        connection.execute("UPDATE stations SET latitude = 45, longitude = 7 WHERE name = 'Creek'")
+        connection.execute(
+            "UPDATE stations SET latitude = 45 + %s, longitude = 7 WHERE name = 'Ridge'", [degrees]
+        )
+    assert identify(db, alone(matcher)).matched == matched
+
+
+def test_without_coordinates_nothing_is_too_far(
+    db: Database, stage: Any, seen: Any, matcher: Matcher
+) -> None:
+    stage.photo("Creek", 0, seen(1, likeness=1))
+    stage.photo("Ridge", 1, seen(1, likeness=0.99))
+    assert identify(db, alone(matcher)).matched == 1

@@ -246,8 +246,10 @@ def _decide_encounter(
         start = time.perf_counter()
         missing = unseen[matcher.registered.version.name]
         belief = _search(connection, matcher, by_sighting[key], vectors, missing)
-        in_sight = {taken[other] for other in seen_with[key] if other in taken}
-        beliefs.append(without(belief, frozenset(in_sight | rejected.get(key, set()))))
+        impossible = {taken[other] for other in seen_with[key] if other in taken} | rejected.get(key, set())
+        candidates = [c.deer_id for c in belief.candidates]
+        impossible |= sightings.out_of_reach(connection, encounter_id, candidates)
+        beliefs.append(without(belief, frozenset(impossible)))
         took[key] = time.perf_counter() - start
     clashes = [{undecided.index(o) for o in seen_with[key] if o in undecided} for key in undecided]
     believed = dict(zip(undecided, reconcile(beliefs, clashes), strict=True))

@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 
 from deertrack.domain.decision import Decision, Policy
 from deertrack.domain.records import Box, Sex
+from deertrack.domain.travel import CLOCK_ERROR, HORIZON, TOP_SPEED
 from deertrack.domain.trial import Arm
 from deertrack.storage.db import Connection
 from deertrack.storage.embeddings import RegisteredVersion
@@ -148,6 +149,21 @@ def rejected(connection: Connection, sighting_ids: Sequence[int]) -> dict[int, s
     for row in connection.execute(_SQL["rejections"], {"sighting_ids": list(sighting_ids)}):
         found.setdefault(row["sighting_id"], set()).add(row["deer_id"])
     return found
+
+
+def out_of_reach(connection: Connection, encounter_id: int, deer_ids: Sequence[int]) -> set[int]:
+    """Which of these individuals cannot have been at this encounter: they were too far away.
+
+    Only stations with coordinates and encounters with times count. Limits: :mod:`deertrack.domain.travel`.
+    """
+    parameters = {
+        "encounter_id": encounter_id,
+        "deer_ids": list(deer_ids),
+        "speed": TOP_SPEED,
+        "clock_error": CLOCK_ERROR,
+        "horizon": HORIZON,
+    }
+    return {row["deer_id"] for row in connection.execute(_SQL["out_of_reach"], parameters)}
 
 
 def record_decision(

@@ -64,6 +64,23 @@ WHERE g.encounter_id = %(encounter_id)s ORDER BY g.id, d.id
 -- name: rejections
 SELECT sighting_id, deer_id FROM rejections WHERE sighting_id = ANY(%(sighting_ids)s)
 
+-- name: out_of_reach
+-- Of these individuals, those seen at another station too far away for the time between (haversine, in metres).
+SELECT DISTINCT g.deer_id
+FROM encounters e
+JOIN stations s ON s.id = e.station_id AND s.latitude IS NOT NULL
+JOIN sightings g ON g.deer_id = ANY(%(deer_ids)s)
+JOIN encounters o ON o.id = g.encounter_id
+ AND o.ended_at > e.started_at - %(horizon)s AND o.started_at < e.ended_at + %(horizon)s
+JOIN stations t ON t.id = o.station_id AND t.latitude IS NOT NULL
+CROSS JOIN LATERAL (
+  SELECT 2 * 6371000 * asin(least(1, sqrt(
+           sin(radians(t.latitude - s.latitude) / 2) ^ 2
+           + cos(radians(s.latitude)) * cos(radians(t.latitude)) * sin(radians(t.longitude - s.longitude) / 2) ^ 2
+         ))) AS metres,
+         greatest(o.started_at - e.ended_at, e.started_at - o.ended_at, interval '0') AS pause) d
+WHERE e.id = %(encounter_id)s AND d.metres > %(speed)s * extract(epoch FROM d.pause + %(clock_error)s)
+
 -- name: decide_lock
 -- Search-then-insert must not run twice at once, or two workers make one animal twice.
 SELECT pg_advisory_xact_lock(%(key)s)
