@@ -22,7 +22,7 @@ _THRESHOLDS = 101
 class OpenSet:
     """Over a sweep of t thresholds: ``baks``, ``baus`` and their geometric mean, each (t,), means over splits.
 
-    ``figures``: baks, baus and geometric_mean at ``threshold``, where that mean is highest. It is chosen on the same
+    ``figures``: baks, baus and geometric_mean at ``threshold``, where that mean is highest: chosen on the same
     animals, as challenges do it.
     """
 
@@ -41,8 +41,9 @@ def open_set(results: Results, draws: Floats, rng: np.random.Generator) -> OpenS
     """
     everyone = np.unique(results.asked_by)
     finite = results.best[np.isfinite(results.best)]
-    thresholds = np.unique(np.quantile(finite, 1 - np.geomspace(1e-6, 1, _THRESHOLDS)))
-    thresholds = np.append(thresholds, np.nextafter(thresholds[-1], np.inf))
+    # From where everything is accepted to where nothing is, most of them where first answers lie.
+    tops = np.quantile(results.best[results.counted].max(axis=1), np.linspace(0, 1, _THRESHOLDS))
+    thresholds = np.unique([finite.min(), *tops, np.nextafter(finite.max(), np.inf)])
     # Sums over splits, by identity: its share of right answers at each threshold, and how often it took part.
     known_sums, unknown_sums = np.zeros((2, results.identities, len(thresholds)))
     known_times, unknown_times = np.zeros((2, results.identities))
@@ -77,8 +78,8 @@ def open_set(results: Results, draws: Floats, rng: np.random.Generator) -> OpenS
         name: estimate(float(curve[best]), resampled[:, best])
         for name, curve, resampled in zip(names, whole, at(draws), strict=True)
     }
-    curves = [tuple(map(float, curve)) for curve in whole]
-    return OpenSet(tuple(map(float, thresholds)), *curves, float(thresholds[best]), figures)
+    baks, baus, mean = (tuple(map(float, curve)) for curve in whole)
+    return OpenSet(tuple(map(float, thresholds)), baks, baus, mean, float(thresholds[best]), figures)
 
 
 def _shares(

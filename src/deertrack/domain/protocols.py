@@ -111,7 +111,10 @@ def make_sightings(photos: LabelledPhotos, protocol: Protocol) -> Sightings:
         groups.setdefault((who, when, flank), []).append(row)
     columns = np.array(list(groups), np.int64).reshape(-1, 3)
     return Sightings(
-        tuple(np.array(rows, np.int64) for rows in groups.values()), columns[:, 0], columns[:, 1], columns[:, 2]
+        tuple(np.array(rows, np.int64) for rows in groups.values()),
+        columns[:, 0],
+        columns[:, 1],
+        columns[:, 2],
     )
 
 

@@ -71,7 +71,9 @@ def reliability(results: Results, draws: Floats, *, assign_at: float) -> Reliabi
     figures = {
         "ece": estimate(float(ece(np.ones((1, results.identities)))[0]), ece(draws)),
         "brier": ratio(by_identity(results, np.where(said, (p - right) ** 2, 0.0), said), draws),
-        "automatic_precision": _at_least_wilson(precision, int((right & automatic).sum()), int(automatic.sum())),
+        "automatic_precision": _at_least_wilson(
+            precision, int((right & automatic).sum()), int(automatic.sum())
+        ),
         "automatic_coverage": ratio(by_identity(results, automatic, said), draws),
     }
     curve = tuple(Bin(len(part), float(p[part].mean()), float(right[part].mean())) for part in members)

@@ -1,13 +1,19 @@
 """The whole pipeline on paper: sightings come one after another, and each is assigned, new, or left to a person."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
-from deertrack.domain.decision import Belief, Outcome, Policy, decide
-from deertrack.domain.evaluation import Matcher
+from deertrack.domain.decision import Belief, Decision, Outcome, Policy, decide
+from deertrack.domain.evaluation import Floats, Matcher
+from deertrack.domain.joint import reconcile
 from deertrack.domain.metrics import Agreement, compare_groupings
+from deertrack.domain.pairs import Codes, blocks
 from deertrack.domain.protocols import LabelledPhotos, Sightings
+
+_BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,41 +29,82 @@ class Replay:
     rightly: int
 
 
-def replay(
-    matcher: Matcher, sightings: Sightings, photos: LabelledPhotos, policy: Policy
-) -> Replay | None:
+@dataclass(slots=True)
+class _Paper:
+    """The catalogue so far: the first sighting of each individual, all of its photos, and who each sighting is."""
+
+    founders: list[int] = field(default_factory=list)
+    images: list[set[int]] = field(default_factory=list)
+    individual_of: dict[int, int] = field(default_factory=dict)
+
+    def note(self, row: int, seen: set[int], decision: Decision) -> None:
+        if decision.outcome is Outcome.NEW:
+            self.individual_of[row] = len(self.founders)
+            self.founders.append(row)
+            self.images.append(set(seen))
+        elif decision.deer_id is not None:
+            self.individual_of[row] = decision.deer_id
+            self.images[decision.deer_id] |= seen
+
+
+def replay(matcher: Matcher, sightings: Sightings, photos: LabelledPhotos, policy: Policy) -> Replay | None:
     """Decide about sightings in their order by the rules of ``identify``; None where the matcher says no
     probabilities.
 
     The sightings are those of the truth: how well photos are joined into tracks is not measured here. An individual
-    is known by its first sighting, as in the catalogue.
+    is known by its first sighting, as in the catalogue. Sightings that share a photo are decided together.
     """
-    scores = np.asarray(matcher.scores(sightings, sightings), np.float64)
     images = [set(photos.image[rows].tolist()) for rows in sightings.photos]
-    founders: list[int] = []  # the first sighting of each individual
-    members: list[list[int]] = []
-    groups: list[tuple[str, int]] = []
-    assigned = rightly = waiting = 0
+    together = _sharing_photos(images)
+    scores = _scores(matcher, sightings, np.array(list(chain.from_iterable(together)), np.int64))
+    paper = _Paper()
+    for group in together:
+        beliefs = []
+        for _ in group:
+            row_scores = next(scores)
+            belief = matcher.believe(row_scores[paper.founders]) if paper.founders else Belief()
+            if belief is None:
+                return None
+            beliefs.append(belief)
+        clashes = [{j for j, b in enumerate(group) if b != a and images[a] & images[b]} for a in group]
+        settled = dict(zip(group, reconcile(beliefs, clashes), strict=True))
+        for row in sorted(group, key=lambda row: (-_surest(settled[row]), row)):
+            vetoed = frozenset(i for i, taken in enumerate(paper.images) if taken & images[row])
+            paper.note(row, images[row], decide(settled[row], policy, vetoed=vetoed))
+    return _summary(paper, sightings)
+
+
+def _sharing_photos(images: Sequence[set[int]]) -> list[list[int]]:
+    """Sightings that share photos, directly or through others, by their first one."""
+    group_of: dict[int, list[int]] = {}
+    groups: dict[int, list[int]] = {}
     for row, seen in enumerate(images):
-        belief = matcher.believe(scores[row, founders]) if founders else Belief()
-        if belief is None:
-            return None
-        vetoed = frozenset(
-            c.deer_id for c in belief.candidates if any(images[m] & seen for m in members[c.deer_id])
-        )
-        decision = decide(belief, policy, vetoed=vetoed)
-        if decision.outcome is Outcome.ASSIGN:
-            assert decision.deer_id is not None
-            groups.append(("individual", decision.deer_id))
-            members[decision.deer_id].append(row)
-            assigned += 1
-            rightly += int(sightings.identity[founders[decision.deer_id]] == sightings.identity[row])
-        elif decision.outcome is Outcome.NEW:
-            groups.append(("individual", len(founders)))
-            founders.append(row)
-            members.append([row])
-        else:
-            groups.append(("waiting", row))
-            waiting += 1
-    agreement = compare_groupings(sightings.identity.tolist(), groups)
-    return Replay(agreement, len(founders), waiting, assigned, rightly)
+        met = {id(group_of[image]): group_of[image] for image in seen if image in group_of}
+        merged = sorted([row, *chain.from_iterable(met.values())])
+        for key in met:
+            del groups[key]
+        groups[id(merged)] = merged
+        group_of |= dict.fromkeys(chain.from_iterable(images[member] for member in merged), merged)
+    return sorted(groups.values())
+
+
+def _scores(matcher: Matcher, sightings: Sightings, order: Codes) -> Iterator[Floats]:
+    """The scores (s,) of each sighting with all, in this order; in memory are those of one block."""
+    for rows in blocks(order, _BLOCK):
+        yield from np.asarray(matcher.scores(sightings.take(rows), sightings), np.float64)
+
+
+def _surest(belief: Belief) -> float:
+    return belief.candidates[0].probability if belief.candidates else 0.0
+
+
+def _summary(paper: _Paper, sightings: Sightings) -> Replay:
+    n, known, who = len(sightings), paper.individual_of, sightings.identity
+    matched = [row for row, individual in known.items() if paper.founders[individual] != row]
+    return Replay(
+        agreement=compare_groupings(who.tolist(), [known.get(row, -1 - row) for row in range(n)]),
+        individuals=len(paper.founders),
+        waiting=n - len(known),
+        assigned=len(matched),
+        rightly=sum(int(who[paper.founders[known[row]]] == who[row]) for row in matched),
+    )

@@ -32,7 +32,6 @@ _OURS = {
     "flank": ("flank", "orientation", "viewpoint"),
     "station": ("station", "camera", "location"),
     "timestamp": ("timestamp", "datetime", "date"),
-    "detection": ("detection",),
     "bbox": ("bbox",),
 }
 _BOX = ("x", "y", "width", "height")
@@ -46,8 +45,7 @@ class LabelledRow:
     """One animal in one photo.
 
     ``file`` is relative, with forward slashes, or absolute. ``box`` is in fractions, ``pixels`` (x, y, width,
-    height) in pixels of the photo; at most one of them is set. ``detection`` is the animal's place from 0 among the
-    photo's entries in a detections file. What is not told is "" or None.
+    height) in pixels of the photo; at most one of them is set. What is not told is "" or None.
     """
 
     file: str
@@ -56,7 +54,6 @@ class LabelledRow:
     flank: str = ""
     station: str = ""
     timestamp: datetime | None = None
-    detection: int | None = None
     box: Box | None = None
     pixels: tuple[float, float, float, float] | None = None
 
@@ -95,7 +92,7 @@ def read_labelled_table(path: Path) -> LabelledFile:
     seen: dict[tuple[object, ...], int] = {}
     for row in table:
         parsed = _row(row, file_column)
-        key = (parsed.file, parsed.identity, parsed.box, parsed.pixels, parsed.detection)
+        key = (parsed.file, parsed.identity, parsed.box, parsed.pixels)
         before = seen.setdefault(key, row.number)
         if not parsed.file or not parsed.identity:
             skipped.append(f"row {row.number}: no {'identity' if parsed.file else 'photo'} is given")
@@ -140,7 +137,6 @@ def _row(row: Row, file_column: str) -> LabelledRow:
         flank=cells["flank"].casefold(),
         station=cells["station"],
         timestamp=_timestamp(cells["timestamp"]),
-        detection=int(cells["detection"]) if re.fullmatch(r"[0-9]{1,9}", cells["detection"]) else None,
         box=box,
         pixels=pixels,
     )

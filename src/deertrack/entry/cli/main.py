@@ -14,6 +14,7 @@ from deertrack import __version__
 from deertrack.domain.errors import DeertrackError
 from deertrack.entry.cli import db, deer, models, reid, report, review, sample, serve, stations, status
 from deertrack.entry.cli.console import err, out
+from deertrack.entry.cli.evaluate import evaluate_command
 from deertrack.entry.cli.run import run_command
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command("run")(run_command)
 app.command("report")(report.report_command)
+app.command("evaluate")(evaluate_command)
 app.command("sample")(sample.sample_command)
 app.command("status")(status.status_command)
 app.command("serve")(serve.serve_command)

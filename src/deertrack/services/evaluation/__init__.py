@@ -1,0 +1,1 @@
+"""Measuring matchers on animals whose identity is known."""
