@@ -1,7 +1,8 @@
 """How far an animal can have come: who was seen too far away a moment ago is not the one before this camera.
 
 Deer and antelopes sprint at 13 to 18 m/s and keep it up for minutes at most. Cameras' clocks are set by hand and
-run apart by minutes. Both limits are generous, because a veto is absolute: what they rule out no likeness brings back.
+run apart by minutes. Both limits are generous, because a veto is absolute: no likeness brings back whom they rule
+out.
 """
 
 from datetime import timedelta
