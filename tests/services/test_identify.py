@@ -451,3 +451,18 @@ def test_without_coordinates_nothing_is_too_far(
     stage.photo("Creek", 0, seen(1, likeness=1))
     stage.photo("Ridge", 1, seen(1, likeness=0.99))
     assert identify(db, alone(matcher)).matched == 1
+
+
+def test_a_sighting_without_any_vector_stays_open_and_stops_nobody(
+    db: Database, stage: Any, seen: Any, matcher: Matcher, rows: Ask
+) -> None:
+    """After a cut-over to another pack, photos that are gone cannot be embedded with it."""
+    stage.photo("Creek", 0, seen(1))
+    stage.burst("Creek", HOUR, seen(2))
+    identify(db, alone(matcher))
+    with db.transaction() as connection:
+        connection.execute("UPDATE sightings SET state = 'undecided', deer_id = NULL")
+        connection.execute("DELETE FROM detection_embeddings WHERE detection_id IN (1, 2)")
+    assert identify(db, alone(matcher)).matched == 1
+    states = rows("SELECT state FROM sightings ORDER BY id")
+    assert [row["state"] for row in states] == ["undecided", "assigned"]

@@ -226,7 +226,10 @@ def _decide_encounter(
     unseen: Mapping[str, int],
     outcome: Identified,
 ) -> None:
-    """Decide about an encounter's open sightings, the surest first; two in one photo never get one deer."""
+    """Decide about an encounter's open sightings, taken together; two in one photo never get one deer.
+
+    A sighting none of whose photos has vectors (they may be gone since) stays open for another time.
+    """
     matcher, arm = deciders.of(encounter_id)
     rows = sightings.encounter_sightings(connection, encounter_id)
     by_sighting = {key: list(group) for key, group in groupby(rows, key=lambda r: r.sighting_id)}
@@ -236,6 +239,9 @@ def _decide_encounter(
     )
     taken = {key: seen[0].deer_id for key, seen in by_sighting.items() if seen[0].deer_id}
     photos = {key: {r.image_id for r in seen} for key, seen in by_sighting.items()}
+    embedded = set.intersection(*(set(vectors[o]) for o in matcher.registered.version.search_outputs))
+    visible = {key: [r for r in by_sighting[key] if r.detection_id in embedded] for key in undecided}
+    undecided = [key for key in undecided if visible[key]]
     seen_with = {
         key: {other for other in by_sighting if other != key and photos[other] & photos[key]}
         for key in undecided
@@ -245,7 +251,7 @@ def _decide_encounter(
     for key in undecided:
         start = time.perf_counter()
         missing = unseen[matcher.registered.version.name]
-        belief = _search(connection, matcher, by_sighting[key], vectors, missing)
+        belief = _search(connection, matcher, visible[key], vectors, missing)
         impossible = {taken[other] for other in seen_with[key] if other in taken} | rejected.get(key, set())
         candidates = [c.deer_id for c in belief.candidates]
         impossible |= sightings.out_of_reach(connection, encounter_id, candidates)
@@ -257,7 +263,7 @@ def _decide_encounter(
         start = time.perf_counter()
         vetoed = frozenset(taken[other] for other in seen_with[key] if other in taken)
         decision = decide(believed[key], matcher.policy, vetoed=vetoed)
-        deer_id = _carry_out(connection, matcher, by_sighting[key], vectors, decision)
+        deer_id = _carry_out(connection, matcher, visible[key], vectors, decision)
         sightings.record_decision(
             connection,
             key,
@@ -319,7 +325,7 @@ def _carry_out(
         matcher.registered,
         sex=seen[0].sex,
         profile_detection_id=best,
-        vectors={output: by_id[best] for output, by_id in vectors.items()},
+        vectors={output: by_id[best] for output, by_id in vectors.items() if best in by_id},
     )
 
 
