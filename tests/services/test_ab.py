@@ -138,12 +138,14 @@ def test_an_ab_test_begins_ends_and_becomes_a_cut_over(
     with db.transaction() as connection:
         assert choose(connection, None) == Choice("v1_old")
     begin(db, matcher, 0.5)
+    assert begin(db, matcher, 0.1).share == 0.1, "another share is another test"
     assert begin(db, matcher, 1.0, threshold=0.4).before == "v1_old"
     with db.transaction() as connection:
         assert choose(connection, None) == Choice("v3_stage")
         assert get_tuning(connection, "v3_stage").threshold == 0.4
+    begun = ["ab begun", "ab ended"]
     kinds = [r["kind"] for r in rows("SELECT kind FROM events WHERE subject LIKE 'version:%%' ORDER BY id")]
-    assert kinds == ["ab begun", "ab ended", "roll back", "ab begun", "ab ended", "cut over"]
+    assert kinds == [*begun, "roll back", *begun, *begun, "cut over"]
     assert roll_back(db, actor="tester").version == "v1_old"
 
 
@@ -189,6 +191,8 @@ def test_a_threshold_is_a_bar_for_automatic_matches_only(
 def test_a_fresh_catalogue_begins_with_whatever_version_is_chosen(
     db: Database, old: Matcher, matcher: Matcher
 ) -> None:
+    with pytest.raises(InputError, match="nothing to compare with"):
+        begin(db, old, 0.5)
     done = cut_over(db, old.registered, tuning=Tuning(), reason="", actor="tester")
     assert (done.version, done.before) == ("v1_old", None)
     assert chosen(db, None) == Choice("v1_old")

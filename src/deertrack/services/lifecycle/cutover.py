@@ -58,6 +58,8 @@ def cut_over(
     with db.transaction() as connection:
         sightings.lock_deciding(connection)
         active = _active(connection)
+        if active is None and share < 1:
+            raise InputError("a catalogue that never ran has nothing to compare with", hint="Leave --ab out.")
         if active is None:
             return _begin_with(connection, target, tuning, actor)
         before = active.version.name
@@ -73,13 +75,13 @@ def cut_over(
         changed = profiles.put_profiles(connection, target)
         put_tuning(connection, name, tuning)
         detail = {"from": before, "reason": reason, "validation": evidence, **asdict(tuning), "share": share}
+        if test:
+            _end_test(connection, test, actor)
         if share < 1:
             since = datetime.now(UTC).isoformat(timespec="seconds")
             catalogue.put_setting(connection, catalogue.AB, {"version": name, "share": share, "since": since})
             catalogue.add_event(connection, actor, "ab begun", f"version:{name}", {**detail, "since": since})
         else:
-            if test:
-                _end_test(connection, test, actor)
             if name != before:
                 _activate(connection, name, previous=before)
             catalogue.add_event(connection, actor, "cut over", f"version:{name}", detail)
