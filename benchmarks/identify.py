@@ -19,7 +19,7 @@ from pathlib import Path
 from deertrack import wiring
 from deertrack.domain.metrics import Agreement, compare_groupings
 from deertrack.formats.truth import read_truth
-from deertrack.services.evaluate import compare_with_truth, label_detections
+from deertrack.services.truth import compare_with_truth, label_detections
 from deertrack.settings import read_settings
 from deertrack.vision.sample_herd import draw_herd
 

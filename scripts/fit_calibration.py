@@ -17,7 +17,7 @@ from deertrack.domain.calibration import fit
 from deertrack.domain.fusion import Weights
 from deertrack.formats.calibration import CalibrationFile, Curve, write_calibration
 from deertrack.formats.truth import read_truth
-from deertrack.services.evaluate import compared_pairs, label_detections
+from deertrack.services.truth import compared_pairs, label_detections
 from deertrack.settings import read_settings
 from deertrack.storage.embeddings import register_version
 

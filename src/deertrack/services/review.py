@@ -12,8 +12,8 @@ from deertrack.domain.errors import InputError, NotFoundError
 from deertrack.domain.names import friendly_name
 from deertrack.domain.records import Sex
 from deertrack.formats.truth import TruthRow
-from deertrack.services.evaluate import label_detections
 from deertrack.services.progress import SILENT, Progress
+from deertrack.services.truth import label_detections
 from deertrack.services.versions import choose
 from deertrack.storage import catalogue, embeddings, gallery, profiles, reviews, sightings
 from deertrack.storage.db import Connection, Database

@@ -13,8 +13,8 @@ from deertrack.domain.fusion import joint_vectors
 from deertrack.domain.pairs import Codes, PairSet, SightingCodes
 from deertrack.domain.records import Sex
 from deertrack.formats.truth import TruthRow
-from deertrack.services.evaluate import label_detections
 from deertrack.services.progress import Progress
+from deertrack.services.truth import label_detections
 from deertrack.storage import catalogue, embeddings, validations
 from deertrack.storage.db import Connection, Database
 from deertrack.storage.embeddings import RegisteredVersion

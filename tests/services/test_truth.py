@@ -10,8 +10,8 @@ from deertrack.domain.errors import InputError
 from deertrack.domain.fusion import Weights
 from deertrack.domain.records import Box
 from deertrack.formats.truth import TruthRow
-from deertrack.services.evaluate import compare_with_truth, compared_pairs, label_detections
 from deertrack.services.identify import Matcher, alone, identify
+from deertrack.services.truth import compare_with_truth, compared_pairs, label_detections
 from deertrack.storage.db import Database
 
 LEFT, RIGHT = Box(0.05, 0.2, 0.3, 0.5), Box(0.6, 0.2, 0.3, 0.5)
