@@ -7,7 +7,6 @@ from psycopg import sql
 from psycopg.adapt import PyFormat
 
 from deertrack.domain.embedding import Output, Vectors
-from deertrack.domain.errors import FingerprintMismatchError
 from deertrack.domain.fusion import Weights, weighted_query
 from deertrack.domain.names import friendly_name
 from deertrack.domain.records import Sex
@@ -109,19 +108,6 @@ def count_incomparable(connection: Connection, registered: RegisteredVersion) ->
     row = connection.execute(_SQL["not_comparable"].format(lacks=lacks)).fetchone()
     assert row is not None
     return int(row["missing"])
-
-
-def check_comparable(connection: Connection, registered: RegisteredVersion) -> None:
-    """Insist that the search sees every active individual.
-
-    Raises:
-        FingerprintMismatchError: it would pass over some without a word and make them anew.
-    """
-    if missing := count_incomparable(connection, registered):
-        raise FingerprintMismatchError(
-            f"{missing} known individuals have no vectors of embedding version {registered.version.name!r}",
-            hint="They would be invisible to the search. Use the version that they were made with.",
-        )
 
 
 def add_deer(
