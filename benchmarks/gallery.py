@@ -135,11 +135,11 @@ class Herd:
             self._maps[output] = np.linalg.qr(rng.standard_normal((512, DIRECTIONS)))[0].T
         self.vectors = {o: normalise(self._looks[o] @ self._maps[o]) for o in OUTPUTS}
 
-    def query(self) -> Query:
-        """A new picture of a deer: a cosine of about 0.9 to the known one."""
-        deer = self._rng.integers(len(self.sexes))
-        seen = {o: looks[deer] + 0.7 * draw(self._rng, 1) for o, looks in self._looks.items()}
-        return Query({o: normalise(seen[o] @ self._maps[o])[0] for o in OUTPUTS}, Sex(self.sexes[deer]))
+    def query(self, deer: int | None = None) -> Query:
+        """A new picture of a deer (None: of any): a cosine of about 0.9 to the known one."""
+        chosen = int(self._rng.integers(len(self.sexes))) if deer is None else deer
+        seen = {o: looks[chosen] + 0.7 * draw(self._rng, 1) for o, looks in self._looks.items()}
+        return Query({o: normalise(seen[o] @ self._maps[o])[0] for o in OUTPUTS}, Sex(self.sexes[chosen]))
 
 
 def draw(rng: np.random.Generator, n: int) -> NDArray[np.float64]:

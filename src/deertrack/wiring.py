@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from deertrack.domain.decision import Policy
+from deertrack.domain.calibration import Calibration
 from deertrack.domain.encounters import Grouping
-from deertrack.domain.errors import MigrationError
+from deertrack.domain.errors import FingerprintMismatchError, MigrationError, PackError
 from deertrack.services.identify import Deciders, Matcher
-from deertrack.services.models import pack_with
+from deertrack.services.models import find_pack, pack_with
+from deertrack.services.policy import change_policy, get_policy
 from deertrack.services.versions import (
     active_calibration,
     active_name,
@@ -16,16 +18,18 @@ from deertrack.services.versions import (
     choose,
     get_tuning,
     keep_calibration,
+    kept_calibration,
     registered_version,
 )
 from deertrack.settings import Settings
 from deertrack.storage.db import Database
+from deertrack.storage.embeddings import RegisteredVersion
 from deertrack.storage.jobs import JobQueue
 from deertrack.storage.lease import in_use
 from deertrack.storage.migrate import migrate, schema_state
 from deertrack.storage.server import EmbeddedServer
 from deertrack.vision.embedder import Embedder
-from deertrack.vision.model_packs import Pack, builtin_pack
+from deertrack.vision.model_packs import Pack
 
 
 @contextmanager
@@ -68,9 +72,18 @@ def place_of(settings: Settings) -> str:
 
 
 def load_pack(settings: Settings, db: Database, version: str | None = None) -> Pack:
-    """The model pack of a version: the one asked for, else the catalogue's active one, else the built-in pack."""
+    """The model pack of a version: the one asked for, else the catalogue's active one, else the first pack."""
     name = version or active_name(db)
-    return pack_with(settings.home, name) if name else builtin_pack()
+    return pack_with(settings.home, name) if name else first_pack(settings)
+
+
+def first_pack(settings: Settings) -> Pack:
+    """The pack that a fresh catalogue begins with, and that is meant where there is no catalogue.
+
+    Raises:
+        PackError: there is none of that name.
+    """
+    return find_pack(settings.home, settings.pack)
 
 
 def make_embedder(settings: Settings, pack: Pack) -> Embedder:
@@ -78,13 +91,17 @@ def make_embedder(settings: Settings, pack: Pack) -> Embedder:
     return Embedder(pack, engine=settings.engine, precision=settings.precision, threads=settings.threads)
 
 
-def make_deciders(settings: Settings, db: Database, calibration: Path | None = None) -> Deciders:
+def make_deciders(
+    settings: Settings, db: Database, calibration: Path | None = None, wrong_at_most: float | None = None
+) -> Deciders:
     """How this catalogue decides now: by its active version, by both arms of an A/B test, or as the environment's
-    USE_ENHANCED_REID says.
+    USE_ENHANCED_REID says. A calibration and a policy that are given are kept.
 
     Raises:
-        InputError: that asks for a version which is not ready.
+        InputError: that asks for a version which is not ready, or for a policy that cannot be.
     """
+    if wrong_at_most is not None:
+        change_policy(db, wrong_at_most=wrong_at_most, actor="user")
     active_version(db, load_pack(settings, db))  # a fresh catalogue takes its first one here
     with db.transaction() as connection:
         choice = choose(connection, settings.use_enhanced_reid)
@@ -103,11 +120,21 @@ def make_matcher(db: Database, pack: Pack, version: str | None = None) -> Matche
     curve = active_calibration(db, registered.version, pack)
     with db.transaction() as connection:
         tuning = get_tuning(connection, registered.version.name)
-    policy = Policy(min_similarity=tuning.threshold)
+        policy = replace(get_policy(connection), min_similarity=tuning.threshold)
     # After a pause looks alone must be as sure as an assignment, one animal against one other.
     relink = curve.similarity_at(policy.assign_at / (1 - policy.assign_at))
     grouping = Grouping(relink_similarity=relink)
     return Matcher(registered, curve, weights=tuning.weights, policy=policy, grouping=grouping)
+
+
+def curve_in_use(settings: Settings, db: Database, registered: RegisteredVersion) -> Calibration | None:
+    """What a version's similarities mean now; None where nobody measured that for its models."""
+    version = registered.version
+    try:
+        kept = kept_calibration(db, version)  # which needs no pack
+        return kept or active_calibration(db, version, load_pack(settings, db, version.name))
+    except (PackError, FingerprintMismatchError):
+        return None
 
 
 def job_queue(db: Database) -> JobQueue:

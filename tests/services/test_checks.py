@@ -63,7 +63,7 @@ def test_the_specifications_own_norm_check_would_fail_every_perfect_vector(herd:
         ),
         (
             ["UPDATE detection_embeddings SET embedding = embedding + embedding"],
-            {"detection_norms", "profile_sources"},
+            {"detection_norms"},
         ),
         (
             ["UPDATE deer SET feature_vector_efficientnet = NULL, partner_model_id = NULL WHERE number = 1"],

@@ -401,5 +401,5 @@ def test_a_pack_without_calibration_says_how_to_get_one(home: Path, db: Database
     pack = import_tiny(home)
     with pytest.raises(PackError, match="what similarities of 'v1_mine' mean") as caught:
         active_calibration(db, pack.versions[0], pack)
-    assert "scripts/fit_calibration.py" in caught.value.hint
+    assert "deertrack reid calibrate" in caught.value.hint
     assert "--calibration FILE" in caught.value.hint

@@ -18,6 +18,7 @@ from deertrack.services.lifecycle.ab import compare_arms
 from deertrack.services.lifecycle.alerts import RECENT, REFERENCE, Alert, Kind, Level, alerts
 from deertrack.services.lifecycle.cutover import cut_over, roll_back
 from deertrack.services.lifecycle.monitor import By, monitor
+from deertrack.services.policy import change_policy
 from deertrack.services.review import assign, assign_new
 from deertrack.services.versions import Tuning, choose
 from deertrack.storage import catalogue, embeddings, gallery
@@ -220,6 +221,7 @@ def test_what_a_person_corrected_is_a_false_positive(
 ) -> None:
     for n in range(2):
         stage.photo("Creek", n * HOUR, seen(n, likeness=1))
+    meet()
     for n in range(2, 6):
         stage.photo("Creek", n * HOUR, seen(0, likeness=0.99))
     stage.photo("Creek", 9 * HOUR, seen(1, likeness=0.74))
@@ -420,6 +422,9 @@ def test_false_positives_surely_above_five_percent(db: Database, past: Past) -> 
         "Of the 120 automatic matches of v3_stage that a person looked at, 11.7 % were wrong"
         in alert.sentence
     )
+    change_policy(db, wrong_at_most=20, actor="Ann")
+    assert alerts(db) == []  # who allows more is not alarmed by it
+    change_policy(db, wrong_at_most=5, actor="Ann")
     past.change("cut over", NOW - DAY)
     assert raised(db) == set()  # they were the old version's
     more = past.decide(["assign"] * 40, at=NOW - timedelta(hours=2))

@@ -141,6 +141,6 @@ def test_individuals_with_most_sightings_come_first(
 ) -> None:
     for hour, animal in enumerate((1, 2, 2)):
         stage.photo("Creek", hour * 3600, seen(animal))
-    identify(db, alone(Matcher(matcher.registered, matcher.calibration, grouping=Grouping())))
+        identify(db, alone(Matcher(matcher.registered, matcher.calibration, grouping=Grouping())))
     html = make_report(db)
     assert re.findall(r'data-number="(\d)" data-sightings="(\d)"', html) == [("2", "2"), ("1", "1")]

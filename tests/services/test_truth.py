@@ -1,6 +1,5 @@
 """The catalogue against the truth: which rows meet which detections, and what the figures say."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from deertrack.domain.fusion import Weights
 from deertrack.domain.records import Box
 from deertrack.formats.truth import TruthRow
 from deertrack.services.identify import Matcher, alone, identify
-from deertrack.services.truth import compare_with_truth, compared_pairs, label_detections
+from deertrack.services.truth import compare_with_truth, label_detections, replay_meetings
 from deertrack.storage.db import Database
 
 LEFT, RIGHT = Box(0.05, 0.2, 0.3, 0.5), Box(0.6, 0.2, 0.3, 0.5)
@@ -85,15 +84,38 @@ def test_a_truth_of_other_photos_is_an_error(db: Database, stage: Any, seen: Any
         compare_with_truth(db, [row(7, "A")])
 
 
-def test_compared_pairs_replay_the_sightings_in_time(
-    db: Database, stage: Any, seen: Any, matcher: Matcher, one: Callable[..., Any]
-) -> None:
+def test_meetings_replay_the_sightings_in_time(db: Database, stage: Any, seen: Any, matcher: Matcher) -> None:
     for visit, animal in enumerate((1, 2, 1, 2)):
         stage.burst("Creek", visit * HOUR, seen(animal, likeness=0.98), photos=3)
     identify(db, alone(matcher))
-    labelled = label_detections(db, [row(n, "ABAB"[(n - 1) // 3]) for n in range(1, 13)])
-    similarities, same = compared_pairs(db, matcher.registered, labelled, Weights(0.7, 0.3))
-    # Second visit against A; third against A and B; fourth against A and B: never within one encounter.
-    assert same.tolist() == [False, True, False, False, True]
-    assert (similarities[same] > 0.95).all()
-    assert (np.abs(similarities[~same]) < 0.2).all()
+    truth = [row(n, "ABAB"[(n - 1) // 3]) for n in range(1, 13)]
+    labelled = label_detections(db, truth[::-1])  # in whatever order a file lists them
+    meetings = replay_meetings(db, matcher.registered, labelled, Weights(0.7, 0.3))
+    # Second visit against A; third against A and B; fourth against A, who was met twice by then, and B.
+    assert meetings.seen.tolist() == [[0, 0], [1, 0], [1, 1], [2, 1]]
+    met, same = meetings.seen > 0, meetings.same
+    assert same.tolist() == [[True, False], [False, True]] * 2
+    assert (meetings.similarities[met & same] > 0.95).all()
+    assert (np.abs(meetings.similarities[met & ~same]) < 0.2).all()
+
+
+def test_sightings_of_one_encounter_never_meet(db: Database, stage: Any, seen: Any, matcher: Matcher) -> None:
+    stage.photo("Creek", 0, seen(1, LEFT), seen(2, RIGHT))
+    stage.photo("Creek", HOUR, seen(1, LEFT), seen(2, RIGHT))
+    identify(db, alone(matcher))
+    truth = [row(n, who, box=box) for n in (1, 2) for who, box in (("A", LEFT), ("B", RIGHT))]
+    meetings = replay_meetings(db, matcher.registered, label_detections(db, truth), Weights())
+    assert meetings.seen.tolist() == [[0, 0], [0, 0], [1, 1], [1, 1]]
+
+
+def test_meetings_without_any_vector_are_an_error(
+    db: Database, stage: Any, seen: Any, matcher: Matcher
+) -> None:
+    stage.photo("Creek", 0, seen(1))
+    identify(db, alone(matcher))
+    with db.transaction() as connection:
+        connection.execute("DELETE FROM detection_embeddings")
+    labelled = label_detections(db, [row(1, "A")])
+    with pytest.raises(InputError, match="no vectors of 'v3_stage'") as caught:
+        replay_meetings(db, matcher.registered, labelled, Weights())
+    assert "reid reembed v3_stage --all-detections" in caught.value.hint

@@ -60,6 +60,16 @@ class Policy:
         if self.min_similarity is not None and not -1 <= self.min_similarity <= 1:
             raise InputError(f"expected a threshold of similarity in [-1, 1], got {self.min_similarity}")
 
+    @property
+    def wrong_at_most(self) -> float:
+        """What ``assign_at`` promises: of 100 automatic matches, at most so many are wrong."""
+        return round(100 * (1 - self.assign_at), 6)
+
+    @property
+    def promise(self) -> str:
+        """The same in words."""
+        return f"at most {self.wrong_at_most:g} in 100 automatic matches wrong"
+
 
 @dataclass(frozen=True, slots=True)
 class Belief:

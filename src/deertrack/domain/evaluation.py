@@ -278,23 +278,27 @@ def closed_set(results: Results, draws: Floats, *, ranks_only: bool = False) -> 
 
 
 def difference(base: Results, other: Results, draws: Floats) -> dict[str, Estimate]:
-    """By how much rank 1 and mAP of ``other`` are above those of ``base``, on the same questions and resamples."""
+    """By how much rank 1, rank 20 and mAP of ``other`` are above those of ``base``, on the same questions and
+    resamples.
+    """
 
     def sums(results: Results) -> Floats:
         counted = results.counted
-        right, precision = counted & (results.rank == 0), np.where(counted, results.precision, 0.0)
-        return by_identity(results, right, precision, counted)
+        first, among_20 = counted & (results.rank == 0), counted & (results.rank < 20)
+        return by_identity(results, first, among_20, np.where(counted, results.precision, 0.0), counted)
 
     def gaps(weights: Floats) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
             ends = [
-                weighed[:, :2] / weighed[:, 2:] for weighed in (weights @ sums(base), weights @ sums(other))
+                weighed[:, :3] / weighed[:, 3:] for weighed in (weights @ sums(base), weights @ sums(other))
             ]
         gap: Floats = ends[1] - ends[0]
         return gap
 
     value, resampled = gaps(np.ones((1, base.identities)))[0], gaps(draws)
-    return {name: estimate(float(value[i]), resampled[:, i]) for i, name in enumerate(("rank1", "mAP"))}
+    return {
+        name: estimate(float(value[i]), resampled[:, i]) for i, name in enumerate(("rank1", "rank20", "mAP"))
+    }
 
 
 def _accept_rates(

@@ -1,7 +1,7 @@
 """The whole pipeline on paper: sightings come one after another, and each is assigned, new, or left to a person."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -31,20 +31,35 @@ class Replay:
 
 @dataclass(slots=True)
 class _Paper:
-    """The catalogue so far: the first sighting of each individual, all of its photos, and who each sighting is."""
+    """The catalogue so far: the first sighting of each individual, all of its photos, and who each sighting is.
+
+    ``lengths``: of the sum of each individual's sightings, squared, as unit vectors whose inner products the
+    scores are. So a score with the mean of sightings needs nothing but scores with each of them.
+    """
 
     founders: list[int] = field(default_factory=list)
     images: list[set[int]] = field(default_factory=list)
+    lengths: list[float] = field(default_factory=list)
     individual_of: dict[int, int] = field(default_factory=dict)
 
-    def note(self, row: int, seen: set[int], decision: Decision) -> None:
+    def to_means(self, scores: Floats) -> Floats:
+        """A sighting's scores with all sightings (s,) → those with the mean of each individual's."""
+        rows, individuals = list(self.individual_of), list(self.individual_of.values())
+        sums = np.bincount(individuals, scores[rows], len(self.founders))
+        means: Floats = sums / np.sqrt(np.maximum(self.lengths, 1e-12))
+        return means
+
+    def note(self, row: int, seen: set[int], scores: Floats, decision: Decision) -> None:
         if decision.outcome is Outcome.NEW:
-            self.individual_of[row] = len(self.founders)
             self.founders.append(row)
             self.images.append(set(seen))
-        elif decision.deer_id is not None:
-            self.individual_of[row] = decision.deer_id
-            self.images[decision.deer_id] |= seen
+            self.lengths.append(float(scores[row]))
+            self.individual_of[row] = len(self.founders) - 1
+        elif (known := decision.deer_id) is not None:
+            own = [other for other, individual in self.individual_of.items() if individual == known]
+            self.lengths[known] += float(2 * scores[own].sum() + scores[row])
+            self.images[known] |= seen
+            self.individual_of[row] = known
 
 
 def replay(matcher: Matcher, sightings: Sightings, photos: LabelledPhotos, policy: Policy) -> Replay | None:
@@ -52,17 +67,20 @@ def replay(matcher: Matcher, sightings: Sightings, photos: LabelledPhotos, polic
     probabilities.
 
     The sightings are those of the truth: how well photos are joined into tracks is not measured here. An individual
-    is known by its first sighting, as in the catalogue. Sightings that share a photo are decided together.
+    is known by the mean of the sightings assigned to it, as in the catalogue. Sightings that share a photo are
+    decided together.
     """
+    # Nobody tells the matcher who is who: each sighting is somebody else, and no encounter is left out.
+    sightings, named = replace(sightings, identity=np.arange(len(sightings))), sightings
     images = [set(photos.image[rows].tolist()) for rows in sightings.photos]
     together = _sharing_photos(images)
     scores = _scores(matcher, sightings, np.array(list(chain.from_iterable(together)), np.int64))
     paper = _Paper()
     for group in together:
         beliefs = []
-        for _ in group:
-            row_scores = next(scores)
-            belief = matcher.believe(row_scores[paper.founders]) if paper.founders else Belief()
+        seen = {row: next(scores) for row in group}
+        for row in group:
+            belief = matcher.believe(paper.to_means(seen[row])) if paper.founders else Belief()
             if belief is None:
                 return None
             beliefs.append(belief)
@@ -70,8 +88,8 @@ def replay(matcher: Matcher, sightings: Sightings, photos: LabelledPhotos, polic
         settled = dict(zip(group, reconcile(beliefs, clashes), strict=True))
         for row in sorted(group, key=lambda row: (-_surest(settled[row]), row)):
             vetoed = frozenset(i for i, taken in enumerate(paper.images) if taken & images[row])
-            paper.note(row, images[row], decide(settled[row], policy, vetoed=vetoed))
-    return _summary(paper, sightings)
+            paper.note(row, images[row], seen[row], decide(settled[row], policy, vetoed=vetoed))
+    return _summary(paper, named)
 
 
 def _sharing_photos(images: Sequence[set[int]]) -> list[list[int]]:
@@ -91,7 +109,8 @@ def _sharing_photos(images: Sequence[set[int]]) -> list[list[int]]:
 def _scores(matcher: Matcher, sightings: Sightings, order: Codes) -> Iterator[Floats]:
     """The scores (s,) of each sighting with all, in this order; in memory are those of one block."""
     for rows in blocks(order, _BLOCK):
-        yield from np.asarray(matcher.scores(sightings.take(rows), sightings), np.float64)
+        apart = replace(sightings.take(rows), encounter=np.full(len(rows), -1))
+        yield from np.asarray(matcher.scores(apart, sightings), np.float64)
 
 
 def _surest(belief: Belief) -> float:

@@ -11,7 +11,7 @@ from deertrack.domain.embedding import EmbeddingVersion
 from deertrack.domain.errors import FingerprintMismatchError, InputError
 from deertrack.formats.files import read_json
 
-_HINT = "`scripts/fit_calibration.py` writes such a file."
+_HINT = "`deertrack reid calibrate --out FILE` writes such a file."
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,15 @@ def from_json(document: object, source: str) -> CalibrationFile:
 
 
 def write_calibration(path: Path, content: CalibrationFile) -> None:
-    """Write a calibration file."""
-    path.write_text(json.dumps(as_json(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write a calibration file.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    try:
+        path.write_text(json.dumps(as_json(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def as_json(content: CalibrationFile) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Who is it: encounters, tracks, the search in the gallery, and the decision, one encounter at a time."""
+"""Who is it: encounters, tracks, the search in the gallery, and the decision.
+
+All sightings are decided about together (:mod:`deertrack.services.joint`); in an A/B test, one encounter at a time.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +16,7 @@ from deertrack.domain.encounters import Grouping, Shot, Track, associate, split_
 from deertrack.domain.errors import VersionChangedError
 from deertrack.domain.fusion import Weights, joint_vectors
 from deertrack.domain.joint import reconcile
+from deertrack.domain.records import Sex
 from deertrack.domain.trial import Arm, arm_of
 from deertrack.services.progress import SILENT, Progress
 from deertrack.services.versions import Choice, choose
@@ -89,7 +93,7 @@ def identify(db: Database, deciders: Deciders, *, progress: Progress = SILENT) -
     outcome = Identified()
     _group(db, deciders, outcome, progress)
     with db.transaction() as connection:
-        _lock_choice(connection, deciders)
+        lock_choice(connection, deciders)
         unseen = {}
         for matcher in deciders.matchers:
             if gallery.count_incomparable(connection, matcher.registered):
@@ -99,16 +103,21 @@ def identify(db: Database, deciders: Deciders, *, progress: Progress = SILENT) -
             )
         todo = sightings.undecided_encounters(connection)
     outcome.unseen = max(unseen.values())
+    if deciders.choice.challenger is None:
+        from deertrack.services.joint import decide_together  # which builds on this module
+
+        decide_together(db, deciders, unseen, outcome, progress=progress)
+        return outcome
     progress.start("Identifying", len(todo))
     for encounter_id in todo:
         with db.transaction() as connection:
-            _lock_choice(connection, deciders)
+            lock_choice(connection, deciders)
             _decide_encounter(connection, deciders, encounter_id, unseen, outcome)
         progress.advance()
     return outcome
 
 
-def _lock_choice(connection: Connection, deciders: Deciders) -> None:
+def lock_choice(connection: Connection, deciders: Deciders) -> None:
     """Take the lock that decisions and cut-overs share, and insist that nobody cut over since we began."""
     sightings.lock_deciding(connection)
     now = choose(connection, deciders.enhanced)
@@ -157,7 +166,11 @@ def _group_timed(
         sightings.extend_encounter(connection, encounter_id, first, last)
     matcher, _ = deciders.of(encounter_id)
     known = [] if new else sightings.encounter_shots(connection, encounter_id, deciders.models)
-    return int(new), _put_tracks(connection, matcher, encounter_id, placed, known)
+    new_tracks = _put_tracks(connection, matcher, encounter_id, placed, known)
+    if known:  # their individuals are known by these photos too
+        rows = sightings.encounter_sightings(connection, encounter_id)
+        profiles.refresh_profiles(connection, deer_ids=sorted({r.deer_id for r in rows if r.deer_id}))
+    return int(new), new_tracks
 
 
 def _put_tracks(
@@ -274,9 +287,8 @@ def _decide_encounter(
             arm=arm,
             milliseconds=1000 * (took[key] + time.perf_counter() - start),
         )
-        if decision.outcome is Outcome.NEW and deer_id is not None:
-            _show_to_all(connection, deciders, deer_id)
         if deer_id is not None:
+            learn(connection, deciders, deer_id, known=decision.outcome is Outcome.ASSIGN)
             taken[key] = deer_id
             gallery.note_sighting(connection, deer_id, by_sighting[key][0].sex)
         outcome.matched += decision.outcome is Outcome.ASSIGN
@@ -298,10 +310,17 @@ def _search(
     ids = [row.detection_id for row in seen]
     outputs = matcher.registered.version.search_outputs
     query = {output: pool(embeddings.stack(vectors[output], ids)) for output in outputs}
-    matches = gallery.search(connection, matcher.registered, query, sex=seen[0].sex, weights=matcher.weights)
+    return look_up(connection, matcher, query, seen[0].sex, unseen)
+
+
+def look_up(
+    connection: Connection, matcher: Matcher, query: Mapping[Output, Vectors], sex: Sex, unseen: int
+) -> Belief:
+    """Who an animal of these looks ((512,) unit vectors) may be; ``unseen`` individuals cannot be compared."""
+    matches = gallery.search(connection, matcher.registered, query, sex=sex, weights=matcher.weights)
     return believe(
         [(m.deer_id, m.similarity) for m in matches],
-        gallery_size=gallery.gallery_size(connection, seen[0].sex) - unseen,
+        gallery_size=gallery.gallery_size(connection, sex) - unseen,
         calibration=matcher.calibration,
         unmet=matcher.policy.unmet,
         unseen=unseen,
@@ -320,18 +339,24 @@ def _carry_out(
         return decision.deer_id
     # Spec, phase 2: the best-quality detection has the highest confidence, then the largest box.
     best = max(seen, key=lambda r: (r.confidence, r.area, -r.detection_id)).detection_id
+    pooled = {
+        output: pool(embeddings.stack(by_id, ids))
+        for output, by_id in vectors.items()
+        if (ids := [r.detection_id for r in seen if r.detection_id in by_id])
+    }
     return gallery.add_deer(
-        connection,
-        matcher.registered,
-        sex=seen[0].sex,
-        profile_detection_id=best,
-        vectors={output: by_id[best] for output, by_id in vectors.items() if best in by_id},
+        connection, matcher.registered, sex=seen[0].sex, profile_detection_id=best, vectors=pooled
     )
 
 
-def _show_to_all(connection: Connection, deciders: Deciders, deer_id: int) -> None:
-    """In an A/B test, give a new individual the vectors of both arms: it must be met again in either."""
-    if len(deciders.matchers) > 1:
+def learn(connection: Connection, deciders: Deciders, deer_id: int, *, known: bool) -> None:
+    """Let an individual's profiles tell of a sighting that is its own now.
+
+    In an A/B test those of both arms do: it must be met again in either.
+    """
+    if known:
+        profiles.refresh_profiles(connection, deer_ids=[deer_id])
+    elif len(deciders.matchers) > 1:  # the decider's own profile it has already
         for matcher in sorted(deciders.matchers, key=lambda m: m.registered.version.stage):
             profiles.put_profiles(connection, matcher.registered, deer_ids=[deer_id])
 

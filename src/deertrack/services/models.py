@@ -1,4 +1,4 @@
-"""Model packs beside the built-in one: listed, installed, built, imported, checked, fitted to a catalogue.
+"""Model packs beside the built-in ones: listed, installed, built, imported, checked, fitted to a catalogue.
 
 Installed packs live in HOME/packs/<name>/. A pack appears there complete and checked, or not at all.
 """
@@ -9,7 +9,7 @@ import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,13 +23,12 @@ from deertrack.services.progress import SILENT, Progress
 from deertrack.storage import embeddings
 from deertrack.storage.db import Database
 from deertrack.vision.crops import CropRule
-from deertrack.vision.model_packs import CARD, Normalisation, Pack, builtin_pack, load_pack
+from deertrack.vision.model_packs import CARD, Normalisation, Pack, builtin_names, builtin_pack, load_pack
 from deertrack.vision.pack_building import extra, import_graph
 from deertrack.vision.pack_checks import Finding, check_pack
 from deertrack.vision.projections import PhotoBoxes, fit_projections, insist_on_crops, read_features
 
 MOST_CROPS = 3000  # for a projection: more would change it little and take long
-BUILT_IN = "lite"
 _MOST_BYTES = 4_000_000_000  # of an unpacked archive
 _ABANDONED = 24 * 3600  # seconds after which a pack in the making belongs to nobody
 _PAGE = 500
@@ -50,9 +49,11 @@ class InstalledPack:
 
 
 def installed_packs(home: Path) -> list[InstalledPack]:
-    """The built-in pack, then the others by name. A damaged pack is listed too."""
-    built_in = builtin_pack()
-    found = [InstalledPack(built_in.card.name, built_in.directory, True, _size(built_in.directory), built_in)]
+    """The built-in packs, then the others by name. A damaged pack is listed too."""
+    found = []
+    for built_in in map(builtin_pack, builtin_names()):
+        folder = built_in.directory
+        found.append(InstalledPack(built_in.card.name, folder, True, _size(folder), built_in))
     folder = home / "packs"
     for directory in sorted(folder.iterdir()) if folder.is_dir() else ():
         if not directory.is_dir() or directory.name.startswith("."):
@@ -167,7 +168,7 @@ def build_resnet50_b0(
         (recipe.NAME, "") if random_seed is None else (f"{recipe.NAME}-random", f"_rnd{random_seed}")
     )
     versions = {f"v1_resnet50{suffix}": 1, f"v2_multiscale{suffix}": 2, f"v3_ensemble{suffix}": 3}
-    _insist_on_new(home, name)
+    insist_on_new(home, name)
     if weights is not None:
         recipe.insist_on_files(weights)
     if dry_run:
@@ -203,7 +204,7 @@ def import_onnx(
     """
     if not _VERSION.fullmatch(version):
         raise InputError(f"expected a version of 1 to 20 letters, digits, '.', '_' and '-', got {version!r}")
-    _insist_on_new(home, name)
+    insist_on_new(home, name)
     with _staged(home, dry_run=dry_run) as directory:
         import_graph(
             source,
@@ -243,12 +244,8 @@ def fit_projection(
         PackError: no such pack, or the extra ``models`` is not installed.
     """
     pack = find_pack(home, name)
-    versions = {f"v{stage}_{new_name}": stage for stage in sorted(set(pack.card.versions.values()))}
-    if not all(_VERSION.fullmatch(version) for version in versions):
-        raise InputError(
-            f"expected a name of 1 to 17 lower-case letters, digits, '-' and '_', got {new_name!r}"
-        )
-    _insist_on_new(home, new_name)
+    versions = versions_of(pack, new_name)
+    insist_on_new(home, new_name)
     photos = _photos_with_boxes(db)
     offered = sum(len(boxes) for _, boxes in photos)
     insist_on_crops(offered)
@@ -263,6 +260,33 @@ def fit_projection(
         _publish(home, directory)
     used = len(next(iter(features.values())))
     return FitReport(new_name, tuple(versions), used, crops - used)
+
+
+def versions_of(base: Pack, name: str, stages: Collection[int] = (1, 2, 3)) -> dict[str, int]:
+    """Names for the embedding versions of a pack that is made out of ``base``: one for each of its ``stages``.
+
+    Raises:
+        InputError: a name that is too long or malformed.
+    """
+    versions = {f"v{s}_{name}": s for s in sorted({*base.card.versions.values()} & {*stages})}
+    if not all(_VERSION.fullmatch(version) for version in versions):
+        raise InputError(
+            f"expected a name of 1 to 17 lower-case letters, digits, '.', '-' and '_', got {name!r}"
+        )
+    return versions
+
+
+def make_pack(home: Path, name: str, write: Callable[[Path], object], *, dry_run: bool = False) -> Pack:
+    """Install the pack that ``write`` puts into a directory; it is checked like any other.
+
+    Raises:
+        InputError: the name, or that of a version, is taken or malformed.
+        PackError: the pack is not sound.
+    """
+    insist_on_new(home, name)
+    with _staged(home, dry_run=dry_run) as directory:
+        write(directory)
+        return _publish(home, directory, dry_run=dry_run)
 
 
 def _photos_with_boxes(db: Database) -> list[PhotoBoxes]:
@@ -288,14 +312,19 @@ def _directory_of(home: Path, name: str) -> Path:
     return directories[name]
 
 
-def _insist_on_new(home: Path, name: str) -> None:
+def insist_on_new(home: Path, name: str) -> None:
+    """Insist on a name that no pack has yet.
+
+    Raises:
+        InputError: the name is taken or malformed.
+    """
     if not _NAME.fullmatch(name):
         raise InputError(
             f"expected a pack's name of 1 to 40 lower-case letters, digits, '.', '_' and '-', got {name!r}"
         )
     directory = home / "packs" / name
-    if name == BUILT_IN or directory.exists():
-        anew = "" if name == BUILT_IN else f" To make this one anew, remove {directory} first."
+    if name in builtin_names() or directory.exists():
+        anew = "" if name in builtin_names() else f" To make this one anew, remove {directory} first."
         raise InputError(f"there is a pack {name!r} already", hint=f"Choose another name.{anew}")
 
 
@@ -323,7 +352,7 @@ def _publish(home: Path, directory: Path, *, dry_run: bool = False) -> Pack:
     """Check a pack in the making and move it to its place, unless it is there already."""
     pack = load_pack(directory)
     name = pack.card.name
-    if not _NAME.fullmatch(name) or name == BUILT_IN:
+    if not _NAME.fullmatch(name) or name in builtin_names():
         raise InputError(f"a pack cannot be installed by the name {name!r}")
     target = home / "packs" / name
     for other in installed_packs(home):

@@ -1,4 +1,4 @@
-"""The catalogue against the truth: how well sightings were grouped, and what similarities are worth."""
+"""The catalogue against the truth: how well sightings were grouped, and how they would have met their animals."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deertrack.domain.embedding import Vectors, pool
 from deertrack.domain.errors import InputError
-from deertrack.domain.fusion import Weights, joint_vectors
+from deertrack.domain.fusion import Weights
+from deertrack.domain.meetings import Meetings, meet
 from deertrack.domain.metrics import Agreement, compare_groupings
+from deertrack.domain.protocols import Sightings
 from deertrack.formats.truth import TruthRow
 from deertrack.storage import embeddings, sightings
 from deertrack.storage.db import Database
@@ -53,7 +53,7 @@ class TruthReport:
 
 
 def label_detections(db: Database, truth: Sequence[TruthRow]) -> list[Labelled]:
-    """Meet the rows of a truth file with the catalogue, by the end of the path and, if given, the box.
+    """Meet the rows of a truth file with the catalogue, by the end of the path and, if given, the box; in time.
 
     Rows that name no catalogued photo, or one of several animals without saying which, are left out.
     """
@@ -72,7 +72,8 @@ def label_detections(db: Database, truth: Sequence[TruthRow]) -> list[Labelled]:
             choices.sort(key=lambda c: -c.box.overlap(row.box))  # type: ignore[arg-type]
         if len(choices) == 1 or (choices and row.box is not None):
             labelled.append(Labelled(choices[0], row.identity))
-    return labelled
+    in_time = {detection.detection_id: place for place, detection in enumerate(filed)}
+    return sorted(labelled, key=lambda item: in_time[item.detection.detection_id])
 
 
 def compare_with_truth(db: Database, truth: Sequence[TruthRow]) -> TruthReport:
@@ -97,39 +98,38 @@ def compare_with_truth(db: Database, truth: Sequence[TruthRow]) -> TruthReport:
     )
 
 
-def compared_pairs(
+def replay_meetings(
     db: Database, registered: RegisteredVersion, labelled: Sequence[Labelled], weights: Weights
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Replay the sightings in time against a gallery that makes no mistakes: for fitting a calibration.
+) -> Meetings:
+    """Replay labelled sightings as the catalogue holds them, in time, with one version's vectors.
 
-    Each sighting is compared with the profiles of all individuals met before it, as a search would: the query
-    is the pooled track, a profile the best-quality detection of an individual's first sighting. So no pair
-    comes from one encounter.
+    Detections without vectors of this version are left out.
 
-    Returns:
-        For every such pair: its weighted similarity (n,), and whether it shows one animal (n,).
+    Raises:
+        InputError: there are vectors of none of them.
     """
-    identities = _identity_of_sightings(labelled)
-    members: dict[int, list[FiledDetection]] = {}
-    for item in labelled:
-        members.setdefault(item.detection.sighting_id, []).append(item.detection)
-    ids = [item.detection.detection_id for item in labelled]
-    with db.transaction() as connection:
-        vectors = embeddings.load_vectors(connection, registered, ids)
     shares = weights.of(registered.version)
-    gallery: dict[str, Vectors] = {}
-    similarities, same = [], []
-    for sighting, identity in identities.items():
-        seen = members[sighting]
-        rows = {o: embeddings.stack(vectors[o], [d.detection_id for d in seen]) for o in shares}
-        query = joint_vectors({o: pool(v)[None] for o, v in rows.items()}, shares)[0]
-        for known, profile in gallery.items():
-            similarities.append(float(profile @ query))
-            same.append(known == identity)
-        if identity not in gallery:
-            best = max(range(len(seen)), key=lambda i: (seen[i].confidence, seen[i].box.area))
-            gallery[identity] = joint_vectors({o: v[best : best + 1] for o, v in rows.items()}, shares)[0]
-    return np.array(similarities), np.array(same)
+    with db.transaction() as connection:
+        stored = embeddings.load_vectors(connection, registered, [i.detection.detection_id for i in labelled])
+    usable = [i for i in labelled if all(i.detection.detection_id in stored[output] for output in shares)]
+    if not usable:
+        raise InputError(
+            f"the catalogue has no vectors of {registered.version.name!r} for the sightings whose animal is known",
+            hint=f"`deertrack reid reembed {registered.version.name} --all-detections` brings them.",
+        )
+    vectors = {o: embeddings.stack(stored[o], [i.detection.detection_id for i in usable]) for o in shares}
+    names = {name: code for code, name in enumerate(dict.fromkeys(i.identity for i in usable))}
+    photos: dict[int, list[int]] = {}
+    for row, item in enumerate(usable):
+        photos.setdefault(item.detection.sighting_id, []).append(row)
+    of_sighting = _identity_of_sightings(usable)
+    sightings = Sightings(
+        tuple(np.array(rows, np.int64) for rows in photos.values()),
+        np.array([names[of_sighting[sighting]] for sighting in photos], np.int64),
+        np.array([usable[rows[0]].detection.encounter_id for rows in photos.values()], np.int64),
+        np.zeros(len(photos), np.int64),
+    )
+    return meet(vectors, sightings, shares)
 
 
 def _identity_of_sightings(labelled: Sequence[Labelled]) -> dict[int, str]:

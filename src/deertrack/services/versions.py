@@ -184,15 +184,37 @@ def keep_calibration(db: Database, given: Path, versions: Sequence[EmbeddingVers
     curves = [file.curve_for(version) for version in versions if version.name in file.curves]
     if not curves:
         file.curve_for(versions[0])
+    keep_curves(db, file, f"version:{versions[0].name}", {"file": str(given)}, actor="user")
+
+
+def keep_curves(
+    db: Database, content: CalibrationFile, subject: str, detail: Mapping[str, object], *, actor: str
+) -> None:
+    """Keep curves, with an event about ``subject`` that says on what they were fitted and ``detail``.
+
+    The same again is no news.
+    """
     news = {
-        name: as_json(CalibrationFile(file.fitted_on, {name: curve})) for name, curve in file.curves.items()
+        name: as_json(CalibrationFile(content.fitted_on, {name: curve}))
+        for name, curve in content.curves.items()
     }
     with db.transaction() as connection:
         kept = catalogue.get_setting(connection, catalogue.CALIBRATION) or {}
         if {**kept, **news} != kept:
             catalogue.put_setting(connection, catalogue.CALIBRATION, {**kept, **news})
-            detail = {"fitted_on": file.fitted_on, "file": str(given), "versions": list(news)}
-            catalogue.add_event(connection, "user", "calibrate", f"version:{versions[0].name}", detail)
+            said = {"fitted_on": content.fitted_on, "versions": list(news), **detail}
+            catalogue.add_event(connection, actor, "calibrate", subject, said)
+
+
+def kept_calibration(db: Database, version: EmbeddingVersion) -> Calibration | None:
+    """What the catalogue keeps of what this version's similarities mean, if anything.
+
+    Raises:
+        FingerprintMismatchError: its curve was fitted to similarities of other models.
+    """
+    with db.transaction() as connection:
+        kept = (catalogue.get_setting(connection, catalogue.CALIBRATION) or {}).get(version.name)
+    return None if kept is None else from_json(kept, "the catalogue's calibration").curve_for(version)
 
 
 def active_calibration(db: Database, version: EmbeddingVersion, pack: Pack) -> Calibration:
@@ -203,16 +225,14 @@ def active_calibration(db: Database, version: EmbeddingVersion, pack: Pack) -> C
         FingerprintMismatchError: its curve was fitted to similarities of other models.
         PackError: no file was ever given, and the pack brings none.
     """
-    with db.transaction() as connection:
-        kept = (catalogue.get_setting(connection, catalogue.CALIBRATION) or {}).get(version.name)
-    if kept is not None:
-        return from_json(kept, "the catalogue's calibration").curve_for(version)
+    if kept := kept_calibration(db, version):
+        return kept
     measured = pack.directory / "calibration.json"
     if not measured.is_file():
         raise PackError(
             f"nobody has measured what similarities of {version.name!r} mean: pack {pack.card.name!r} brings no "
             "calibration",
-            hint="Fit one on sightings of known animals (scripts/fit_calibration.py), and give it once: "
-            "--calibration FILE",
+            hint=f"Confirm sightings of known animals (`deertrack review`), then `deertrack reid calibrate "
+            f"{version.name}` fits one; or give one that somebody fitted: --calibration FILE",
         )
     return read_calibration(measured).curve_for(version)

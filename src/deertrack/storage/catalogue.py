@@ -19,7 +19,9 @@ _SQL = load_queries("catalogue")
 ACTIVE_VERSION = "active_version"
 CALIBRATION = "calibration"  # by version: a calibration file with its curve
 PREVIOUS_VERSION = "previous_version"  # before the last cut-over; null after a rollback
+POLICY = "policy"  # what was set of domain.decision.Policy: assign_at, new_at
 TUNING = "tuning"  # by version: what its cut-over set, see services.versions.Tuning
+JOINT_PLAN = "joint_plan"  # what services.joint is about to decide, else null
 AB = "ab_test"  # {"version", "share", "since"} while one is under way, else null
 
 

@@ -31,6 +31,7 @@ _INDEX_PAYS_FROM = 2_000
 
 _RESTORE = "restore a backup: deertrack db restore FILE"
 _RUN = "deertrack run fills profiles from stored vectors; what it cannot fill it names"
+_REFRESH = "deertrack reid reembed VERSION makes profiles anew from stored vectors"
 # Query → what should hold, and what mends it.
 _CHECKS = {
     "profile_norms": ("Profile vectors have length 1", _RESTORE),
@@ -38,7 +39,7 @@ _CHECKS = {
     "missing_vectors": ("Sighted individuals have the active version's vectors", _RUN),
     "version_consistency": ("Each individual's version names the models of its vectors", _RUN),
     "model_columns": ("Every profile vector has its model, and every model its vector", _RUN),
-    "profile_sources": ("Profile vectors are those of the individual's own detections", _RESTORE),
+    "profile_sources": ("Profile vectors are the mean of the individual's own sightings", _REFRESH),
     "sighting_counts": ("Sighting counts are right", _RESTORE),
     "orphans": ("Nothing hangs in the air", _RESTORE),
     "indexes": (

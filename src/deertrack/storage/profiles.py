@@ -1,4 +1,8 @@
-"""Profile vectors: the copy on ``deer`` that searches use, taken from the immutable vectors of detections."""
+"""Profile vectors: what ``deer`` holds for searches, made of the immutable vectors of detections.
+
+A profile is the direction of the mean of an individual's sightings, each the direction of the mean of its photos.
+Where one photo was embedded (spec, phase 2: the best one), it is that photo's vector.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +11,7 @@ from psycopg import sql
 
 from deertrack.storage.db import Connection
 from deertrack.storage.embeddings import PendingPhoto, RegisteredVersion, as_pending
-from deertrack.storage.layout import insist_on_columns, read_layout
+from deertrack.storage.layout import ProfileColumn, insist_on_columns, read_layout
 from deertrack.storage.queries import load_queries
 
 _SQL = load_queries("profiles")
@@ -66,10 +70,16 @@ def photos_of(connection: Connection, detection_ids: Sequence[int]) -> list[Pend
     return [as_pending(row) for row in rows]
 
 
+def individuals_in(connection: Connection, image_ids: Sequence[int]) -> list[int]:
+    """Ids of the individuals that are in these photos."""
+    rows = connection.execute(_SQL["individuals_in"], {"image_ids": list(image_ids)})
+    return [row["deer_id"] for row in rows]
+
+
 def put_profiles(
     connection: Connection, target: RegisteredVersion, *, deer_ids: Sequence[int] | None = None
 ) -> list[int]:
-    """Copy the target's vectors of each individual's best detection into its profile; returns who changed.
+    """Make profiles of the target for individuals that have none; returns who changed.
 
     Only the columns that the target searches are written (spec, phase 2: the old ``feature_vector`` stays).
 
@@ -82,8 +92,10 @@ def put_profiles(
     layout = insist_on_columns(connection, target)
     assignments, sources = [], []
     for column in layout.searched(target):
-        source, wanted = sql.Identifier(column.output.name.lower()), target.models[column.output]
-        assignments.append(_SQL["assignment"].format(vector=column.vector, model=column.model, source=source))
+        source, wanted = _source(column), sql.Literal(target.models[column.output])
+        assignments.append(
+            _SQL["assignment"].format(vector=column.vector, model=column.model, source=source, wanted=wanted)
+        )
         sources.append(_SQL["source"].format(source=source, wanted=wanted))
     query = _SQL["put_profiles"].format(
         assignments=sql.SQL(", ").join(assignments),
@@ -97,6 +109,35 @@ def put_profiles(
         "deer_ids": None if deer_ids is None else list(deer_ids),
     }
     return [row["id"] for row in connection.execute(query, parameters)]
+
+
+def refresh_profiles(connection: Connection, *, deer_ids: Sequence[int] | None = None) -> list[int]:
+    """Let the profiles that there are tell of the sightings that individuals have now; returns who changed.
+
+    Every column keeps its model, and its vector where no detection has one of that model.
+
+    Args:
+        deer_ids: only these; None for all.
+    """
+    columns = read_layout(connection).columns
+    parts: dict[str, list[sql.Composed]] = {"refreshed": [], "changed": [], "source": []}
+    for column in columns:
+        source, wanted = _source(column), sql.SQL("b.{}").format(column.model)
+        for name, found in parts.items():
+            found.append(_SQL[name].format(vector=column.vector, source=source, wanted=wanted))
+    query = _SQL["refresh_profiles"].format(
+        assignments=sql.SQL(", ").join(parts["refreshed"]),
+        models=sql.SQL(", ").join(column.model for column in columns),
+        sources=sql.SQL(" ").join(parts["source"]),
+        changed=sql.SQL(" OR ").join(parts["changed"]),
+    )
+    parameters = {"deer_ids": None if deer_ids is None else list(deer_ids)}
+    return [row["id"] for row in connection.execute(query, parameters)]
+
+
+def _source(column: ProfileColumn) -> sql.Identifier:
+    """The alias in SQL of what a column's vectors come from."""
+    return sql.Identifier(column.output.name.lower())
 
 
 def _models(target: RegisteredVersion) -> list[int]:

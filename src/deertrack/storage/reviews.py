@@ -211,8 +211,8 @@ def name_new(connection: Connection, deer_id: int, name: str) -> None:
 def refresh_individuals(connection: Connection, deer_ids: Sequence[int]) -> list[Refreshed]:
     """Count sightings anew, and take sex, status and profile from them; by id.
 
-    Each profile column keeps its model: it gets the vector of the individual's best detection that has one of
-    that model, or none. Who has no sighting is retired; who had none and has one now is active again.
+    Each profile column keeps its model: it gets the mean of the individual's sightings in vectors of that model, or
+    none. Who has no sighting is retired; who had none and has one now is active again.
     """
     columns = [
         _SQL["profile_column"].format(

@@ -49,9 +49,10 @@ class SightingDetection:
 
 @dataclass(frozen=True, slots=True)
 class FiledDetection:
-    """A detection, the sighting and individual (if any) that it belongs to, and the files of its photo."""
+    """A detection, its encounter, the sighting and individual (if any) it belongs to, and its photo's files."""
 
     detection_id: int
+    encounter_id: int
     sighting_id: int
     deer_id: int | None
     confidence: float
@@ -176,6 +177,7 @@ def record_decision(
     registered: RegisteredVersion,
     arm: Arm | None = None,
     milliseconds: float | None = None,
+    reason: str | None = None,
 ) -> None:
     """Log a decision with all that led to it, and let it take effect on the sighting.
 
@@ -183,6 +185,7 @@ def record_decision(
         deer_id: the assigned or newly made individual; None for a review.
         arm: of an A/B test, if there is one.
         milliseconds: what the search and the decision took.
+        reason: why a sighting is decided about again; kept beside the policy.
     """
     version, best = registered.version, decision.belief.candidates
     connection.execute(
@@ -195,7 +198,7 @@ def record_decision(
             "new_probability": decision.belief.new,
             "version": version.name,
             "fingerprints": Jsonb({o: version.fingerprints[o] for o in version.search_outputs}),
-            "policy": Jsonb(asdict(policy)),
+            "policy": Jsonb(asdict(policy) | ({"reason": reason} if reason else {})),
             "candidates": Jsonb([asdict(c) for c in best]),
             "arm": arm,
             "milliseconds": milliseconds,
@@ -212,6 +215,7 @@ def detections_in_files(connection: Connection) -> list[FiledDetection]:
     return [
         FiledDetection(
             row["detection_id"],
+            row["encounter_id"],
             row["sighting_id"],
             row["deer_id"],
             row["confidence"],

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from deertrack.domain.embedding import DIMENSIONS, Output, Vectors
 from deertrack.domain.errors import PackError, PhotoError
+from deertrack.domain.learned import Head
 from deertrack.domain.records import Box
 from deertrack.vision.crops import CropRule, crop, shrink_for
 from deertrack.vision.engines import Engine, EngineName, Precision, load_engine
+from deertrack.vision.heads import read_heads
 from deertrack.vision.image_io import Photo, Pixels
 from deertrack.vision.model_packs import Graph, Normalisation, Pack
 
@@ -91,6 +93,10 @@ class Embedder:
         self._views: set[_View] = {(graph.crop, graph.input_hw) for graph in pack.card.graphs}
         for graph, loaded in self._graphs:
             _check_outputs(pack.directory / graph.file, graph, loaded)
+        self._heads: dict[Output, Head] = {}
+        for graph in pack.card.graphs:
+            if graph.head:
+                self._heads |= read_heads(pack.directory / graph.head.file, graph.outputs)
         self.engine = self._graphs[0][1].name
 
     def embed(self, tasks: Iterable[EmbedTask]) -> Iterator[Embedded]:
@@ -161,21 +167,35 @@ class Embedder:
     def _run(self, rows: list[tuple[_Open, int]]) -> None:
         for graph, engine in self._graphs:
             pixels = np.stack([photo.crops[graph.crop, graph.input_hw][i] for photo, i in rows])
-            outputs = engine.run(normalise_pixels(pixels, graph.normalisation))
+            given = [engine.run(normalise_pixels(pixels, graph.normalisation))]
+            if graph.mirrored:
+                given.append(engine.run(normalise_pixels(pixels[:, :, ::-1], graph.normalisation)))
             for ours, theirs in graph.outputs.items():
-                self._store(rows, ours, outputs[theirs])
+                vectors, *mirror_images = (outputs[theirs].astype(np.float64) for outputs in given)
+                for seen in mirror_images:
+                    vectors = _direction(vectors) + _direction(seen)
+                if ours in self._heads:
+                    vectors = self._heads[ours].project(_direction(vectors))
+                self._store(rows, ours, vectors)
         for photo, _ in rows:
             photo.missing -= 1
 
     @staticmethod
-    def _store(rows: list[tuple[_Open, int]], output: Output, vectors: NDArray[np.float32]) -> None:
+    def _store(rows: list[tuple[_Open, int]], output: Output, vectors: NDArray[np.float64]) -> None:
         # The graph ends in unit vectors; once more here, because bf16 rounds them by more than we store.
-        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        lengths = np.linalg.norm(vectors, axis=1)
         for (photo, i), vector, length in zip(rows, vectors, lengths, strict=True):
             if np.isfinite(length) and length > 0:
                 photo.vectors[output][i] = vector / length
             else:
                 photo.error = f"{photo.task.path}: the model gives no direction for box {i + 1}"
+
+
+def _direction(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows (n, 512) of length 1; those that have no direction become NaN, which ``_store`` reports."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit: NDArray[np.float64] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
 
 
 def _check_outputs(path: Path, graph: Graph, engine: Engine) -> None:

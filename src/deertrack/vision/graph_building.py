@@ -137,6 +137,17 @@ def expose_features(source: Path, outputs: Iterable[str], path: Path) -> dict[st
     return features
 
 
+def with_weights(source: Path, weights: Weights, path: Path) -> None:
+    """Write a graph with other numbers for some of its constants, by name and of the same shapes."""
+    model = load(source)
+    for tensor in model.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(
+                numpy_helper.from_array(np.asarray(weights[tensor.name], np.float32), tensor.name)
+            )
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Tail:
     """How an output's (n, d) or (n, d, 1, 1) features become ``name``, (n, 512) of unit length.

@@ -17,6 +17,7 @@ from deertrack.vision import crops
 from deertrack.vision.crops import CropRule
 
 CARD = "pack.json"
+_BUILT_IN = Path(__file__).parent / "packs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,23 @@ class Normalisation:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadFile:
+    """A file beside the card with a learned head for each output of a graph (``vision.heads``)."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Graph:
     """One ONNX file of a pack: how it is fed, and which of its outputs is which vector of a deer.
 
     ``input_hw`` is the input's height and width in pixels. ``outputs`` maps our names to the graph's; each is
     a final (n, 512) unit vector: the projection named in ``projection`` is inside the graph. ``licence``,
     ``projection`` and ``provenance`` are for people and shape nothing.
+
+    ``mirrored``: a vector is the direction of the sum of those of the crop and of its mirror image. ``head``: after
+    that, it goes through a learned head.
     """
 
     file: str
@@ -50,10 +62,13 @@ class Graph:
     projection: str
     licence: str
     provenance: str
+    head: HeadFile | None = None
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
-        if not self.file or Path(self.file).name != self.file:
-            raise InputError(f"expected the name of a file beside the card, got {self.file!r}")
+        for file in (self.file, self.head.file) if self.head else (self.file,):
+            if not file or Path(file).name != file:
+                raise InputError(f"expected the name of a file beside the card, got {file!r}")
         if len(self.input_hw) != 2 or not all(16 <= side <= 2048 for side in self.input_hw):
             raise InputError(f"expected an input [height, width] of 16 to 2048 pixels, got {self.input_hw}")
         if not self.outputs:
@@ -61,7 +76,7 @@ class Graph:
 
     def fingerprint(self, output: Output) -> str:
         """Hash (64 hex digits) of all that shapes this output, and of nothing else."""
-        shaping = {
+        shaping: dict[str, Any] = {
             "graph": self.sha256,
             "output": self.outputs[output],
             "input": list(self.input_hw),
@@ -70,6 +85,11 @@ class Graph:
             "std": list(self.normalisation.std),
             "crop": [self.crop.value, crops.REVISION],
         }
+        # Only where they are there, so that the fingerprints of packs without them never change.
+        if self.mirrored:
+            shaping["mirrored"] = True
+        if self.head:
+            shaping["head"] = self.head.sha256
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 
@@ -127,12 +147,19 @@ def load_pack(directory: Path) -> Pack:
         raise PackError(f"{path}: {error}") from error
     for graph in pack.card.graphs:
         _check_file(directory / graph.file, graph.sha256)
+        if graph.head:
+            _check_file(directory / graph.head.file, graph.head.sha256)
     return pack
 
 
-def builtin_pack() -> Pack:
-    """The ``lite`` pack that ships inside the package."""
-    return load_pack(Path(__file__).parent / "packs" / "lite")
+def builtin_names() -> list[str]:
+    """The packs that ship inside the package, by name."""
+    return sorted(card.parent.name for card in _BUILT_IN.glob(f"*/{CARD}"))
+
+
+def builtin_pack(name: str = "lite") -> Pack:
+    """A pack that ships inside the package."""
+    return load_pack(_BUILT_IN / name)
 
 
 def _check_file(path: Path, expected: str) -> None:
@@ -176,10 +203,13 @@ def _graph(raw: Any) -> Graph:
         "licence",
         "provenance",
     )
-    types = (str, str, list, dict, str, dict, str, str, str)
-    file, sha256, size, normal, crop, outputs, projection, licence, provenance = _fields(
-        "a graph", raw, names, types
+    types = (str, str, list, dict, str, dict, str, str, str, (dict, type(None)), bool)
+    optional = {"head": None, "mirrored": False}
+    file, sha256, size, normal, crop, outputs, projection, licence, provenance, head, mirrored = _fields(
+        "a graph", optional | raw if isinstance(raw, dict) else raw, (*names, *optional), types
     )
+    if head is not None:
+        head = HeadFile(*_fields("a head", head, ("file", "sha256"), (str, str)))
     scale, mean, std = _fields("normalisation", normal, ("scale", "mean", "std"), ((int, float), list, list))
     try:
         return Graph(
@@ -192,6 +222,8 @@ def _graph(raw: Any) -> Graph:
             projection=projection,
             licence=licence,
             provenance=provenance,
+            head=head,
+            mirrored=mirrored,
         )
     except (TypeError, ValueError) as error:
         raise InputError(f"graph {file}: {error}") from error

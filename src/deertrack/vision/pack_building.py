@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -15,9 +16,10 @@ from deertrack.domain.embedding import DIMENSIONS, Output
 from deertrack.domain.errors import InputError, PackError
 from deertrack.vision.crops import CropRule
 from deertrack.vision.engines import Engine, load_engine
-from deertrack.vision.model_packs import CARD, Card, Graph, Normalisation
+from deertrack.vision.model_packs import CARD, Card, Graph, Normalisation, Pack
 from deertrack.vision.pack_checks import drawn_pictures
 
+CALIBRATION = "calibration.json"  # of a pack whose makers measured what its similarities mean
 IMAGENET = Normalisation(scale=1.0, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 SEEDED = "orthonormal map in the graph, fitted on nothing: QR of a Gaussian matrix, numpy PCG64, seed {}"
 
@@ -69,12 +71,23 @@ def write_card(directory: Path, card: Card) -> None:
                 "projection": graph.projection,
                 "licence": graph.licence,
                 "provenance": graph.provenance,
+                **({"mirrored": True} if graph.mirrored else {}),
+                **({"head": asdict(graph.head)} if graph.head else {}),
             }
             for graph in card.graphs
         ],
     }
     text = json.dumps(document, indent=2, ensure_ascii=False)
     (directory / CARD).write_text(text + "\n", encoding="utf-8")
+
+
+def copy_notices(pack: Pack, directory: Path) -> None:
+    """Copy what lies beside a pack's card but shapes nothing: the makers' notices go where their weights go."""
+    graphs = pack.card.graphs
+    shaping = {CARD, CALIBRATION, *(g.file for g in graphs), *(g.head.file for g in graphs if g.head)}
+    for file in pack.directory.iterdir():
+        if file.is_file() and file.name not in shaping:
+            copyfile(file, directory / file.name)
 
 
 def import_graph(

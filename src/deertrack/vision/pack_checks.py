@@ -12,6 +12,7 @@ from deertrack.domain.embedding import DIMENSIONS
 from deertrack.domain.errors import DeertrackError, PackError
 from deertrack.vision.embedder import normalise_pixels
 from deertrack.vision.engines import load_engine
+from deertrack.vision.heads import read_heads
 from deertrack.vision.model_packs import Graph, Normalisation, load_pack
 
 LEAST_AGREEMENT = 0.999  # cosine of two engines' vectors of one picture
@@ -53,7 +54,18 @@ def check_pack(directory: Path) -> list[Finding]:
     findings = [Finding(what, True, f"{len(pack.card.graphs)} graphs, sha256 as on the card")]
     for graph in pack.card.graphs:
         findings += _check_graph(directory / graph.file, graph)
+        if graph.head:
+            findings.append(_check_head(directory / graph.head.file, graph))
     return findings
+
+
+def _check_head(path: Path, graph: Graph) -> Finding:
+    try:
+        heads = read_heads(path, graph.outputs)
+    except PackError as error:
+        return Finding(path.name, False, error.message, "Install the pack again.")
+    widths = ", ".join(str(head.matrix.shape[1]) for head in heads.values())
+    return Finding(path.name, True, f"a learned head to {widths} numbers")
 
 
 def _check_graph(path: Path, graph: Graph) -> list[Finding]:

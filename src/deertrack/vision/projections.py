@@ -1,6 +1,5 @@
 """Fitting a pack's projections to the animals at hand: PCA-whitening of what comes before the projection."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,12 +18,11 @@ from deertrack.vision.crops import crop, shrink_for
 from deertrack.vision.embedder import normalise_pixels
 from deertrack.vision.engines import Engine, load_engine
 from deertrack.vision.image_io import Photo, Pixels
-from deertrack.vision.model_packs import CARD, Graph, Pack
-from deertrack.vision.pack_building import extra, file_sha256, write_card
+from deertrack.vision.model_packs import Graph, Pack
+from deertrack.vision.pack_building import copy_notices, extra, file_sha256, write_card
 
 LEAST_CROPS = 600  # 512 directions need more than 512 crops
 RIDGE = 100.0
-CALIBRATION = "calibration.json"  # of a pack whose makers measured what its similarities mean
 
 Features = NDArray[np.float32]
 Array = NDArray[np.float64]
@@ -111,21 +109,19 @@ def fit_projections(
             f"PCA-whitening in the graph, fitted on {count:,} crops; ridge {RIDGE:g} times the mean variance"
         )
         new_hash = file_sha256(directory / graph.file)
-        graphs.append(replace(graph, sha256=new_hash, outputs=names, projection=fitted))
+        # A head was fitted to the outputs that are replaced here.
+        graphs.append(replace(graph, sha256=new_hash, outputs=names, projection=fitted, head=None))
     description = f"{pack.card.name}, with projections fitted on {count:,} crops from one catalogue."
     card = replace(pack.card, name=name, description=description, versions=versions, graphs=tuple(graphs))
     write_card(directory, card)
-    made_anew = {CARD, CALIBRATION, *(graph.file for graph in graphs)}
-    for file in pack.directory.iterdir():
-        if file.is_file() and file.name not in made_anew:  # the makers' notices go where their weights go
-            shutil.copyfile(file, directory / file.name)
+    copy_notices(pack, directory)
 
 
-def whitening(rows: Features) -> tuple[Array, Array]:
+def whitening(rows: Features, *, ridge: float = RIDGE) -> tuple[Array, Array]:
     """PCA-whitening with a ridge: what to subtract, (d,), and what to multiply by, (d, 512).
 
     What all rows have in common is subtracted, and the directions in which they vary most count for less. The
-    ridge, a hundred times the mean variance of the 512 directions, keeps those that hold little but noise from
+    ridge, so many times the mean variance of the 512 directions, keeps those that hold little but noise from
     drowning the rest: figures in docs/adr/0008. With fewer than 512 numbers, d, the last columns are zero.
 
     Raises:
@@ -145,7 +141,7 @@ def whitening(rows: Features) -> tuple[Array, Array]:
         )
     variances = squares / (len(rows) - 1)
     matrix = np.zeros((rows.shape[1], DIMENSIONS))
-    matrix[:, :kept] = centred.T @ (vectors / np.sqrt(squares * (variances + RIDGE * variances.mean())))
+    matrix[:, :kept] = centred.T @ (vectors / np.sqrt(squares * (variances + ridge * variances.mean())))
     return mean, matrix
 
 

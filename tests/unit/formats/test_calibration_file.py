@@ -57,7 +57,7 @@ def test_a_curve_of_another_model_is_an_error(output: Output) -> None:
     other = EmbeddingVersion("v3_test", 3, "test", {**PRINTS, output: "f" * 64})
     with pytest.raises(FingerprintMismatchError, match="belongs to other models") as caught:
         FILE.curve_for(other)
-    assert "fit_calibration" in caught.value.hint
+    assert "reid calibrate" in caught.value.hint
 
 
 def test_what_the_version_does_not_search_does_not_count() -> None:

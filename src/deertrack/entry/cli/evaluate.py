@@ -12,7 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from deertrack import wiring
+from deertrack.domain.decision import Policy
 from deertrack.domain.errors import InputError
+from deertrack.domain.known_by import KnownBy
+from deertrack.domain.learned import Method
 from deertrack.domain.protocols import Protocol
 from deertrack.domain.replay import Replay
 from deertrack.domain.separation import Estimate
@@ -22,14 +25,16 @@ from deertrack.reporting.evaluation import FIGURES, SCORES
 from deertrack.services.evaluation.catalogue_set import confirmed_set
 from deertrack.services.evaluation.evaluate import Evaluation, Request, Verdict, as_json, evaluate
 from deertrack.services.evaluation.labelled_set import LabelledSet, load_labelled_set
+from deertrack.services.evaluation.learned import LearnedMatcher
 from deertrack.services.evaluation.matchers import VersionMatcher, catalogue_matchers, version_matchers
 from deertrack.services.evaluation.page import evaluation_page
 from deertrack.services.evaluation.vectors import VectorFiles
 from deertrack.services.models import pack_with
+from deertrack.services.policy import policy_of
 from deertrack.services.progress import Progress
 from deertrack.settings import Settings
 from deertrack.storage.db import Database
-from deertrack.vision.model_packs import Pack, builtin_pack
+from deertrack.vision.model_packs import Pack
 
 _SHOWN_PROBLEMS = 20
 
@@ -61,6 +66,20 @@ def evaluate_command(
         list[Protocol] | None,
         typer.Option(help="How photos are kept apart; repeat for several. Default: encounter-disjoint."),
     ] = None,
+    known_by: Annotated[
+        list[KnownBy] | None,
+        typer.Option(
+            help="What an individual is to a search: the mean of its sightings (as in a catalogue), the best "
+            "of them, or the first one's best photo; repeat to compare. Default: mean."
+        ),
+    ] = None,
+    head: Annotated[
+        list[Method] | None,
+        typer.Option(
+            help="Also measure a learned head behind each version, fitted anew in every fold; repeat for both. "
+            "Only under identity-disjoint protocols, which are the default then. `train head` makes one."
+        ),
+    ] = None,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write a page with charts and the worst errors.")
     ] = None,
@@ -79,16 +98,24 @@ def evaluate_command(
     if truth is None and (images or detections):
         raise InputError("--images and --detections belong to a labelled set", hint="Name it: evaluate TRUTH")
     settings = settings_for(home)
-    protocols = tuple(dict.fromkeys(protocol or [Protocol.ENCOUNTER]))
-    request = Request(protocols, bootstrap=bootstrap, seed=seed)
-    names = list(dict.fromkeys(version or []))
-    with progress_bars(quiet=json) as progress:
-        labelled, matchers = (
-            _from_catalogue(settings, names)
-            if truth is None
-            else _from_files(settings, names, truth, images, detections, progress)
+    methods = list(dict.fromkeys(head or []))
+    protocols = tuple(dict.fromkeys(protocol or [Protocol.IDENTITY if methods else Protocol.ENCOUNTER]))
+    if methods and not all(p.folds for p in protocols):
+        raise InputError(
+            "--head is measured on animals that it did not learn from",
+            hint=f"Give it --protocol {Protocol.IDENTITY} or {Protocol.IDENTITY_SAME_FLANK} only, or none.",
         )
-        evaluation = evaluate(labelled, matchers, request, progress=progress)
+    names = list(dict.fromkeys(version or []))
+    ways = list(dict.fromkeys(known_by or [KnownBy.MEAN]))
+    with progress_bars(quiet=json) as progress:
+        labelled, matchers, policy = (
+            _from_catalogue(settings, names, ways)
+            if truth is None
+            else _from_files(settings, names, ways, truth, images, detections, progress)
+        )
+        request = Request(protocols, bootstrap=bootstrap, seed=seed, policy=policy)
+        learning = [LearnedMatcher(m, method, labelled.codes()) for method in methods for m in matchers]
+        evaluation = evaluate(labelled, [*matchers, *learning], request, progress=progress)
         page = evaluation_page(evaluation, progress=progress) if html else ""
     if html:
         _write(html, page)
@@ -102,20 +129,23 @@ def evaluate_command(
         )
 
 
-def _from_catalogue(settings: Settings, names: Sequence[str]) -> tuple[LabelledSet, list[VersionMatcher]]:
+def _from_catalogue(
+    settings: Settings, names: Sequence[str], ways: Sequence[KnownBy]
+) -> tuple[LabelledSet, list[VersionMatcher], Policy]:
     with wiring.open_database(settings) as db:
         packs = _packs(settings, names, db)
-        return catalogue_matchers(db, confirmed_set(db), packs)
+        return *catalogue_matchers(db, confirmed_set(db), packs, ways), policy_of(db)
 
 
 def _from_files(
     settings: Settings,
     names: Sequence[str],
+    ways: Sequence[KnownBy],
     truth: Path,
     images: Path | None,
     detections: Path | None,
     progress: Progress,
-) -> tuple[LabelledSet, list[VersionMatcher]]:
+) -> tuple[LabelledSet, list[VersionMatcher], Policy]:
     labelled = load_labelled_set(truth, images=images, detections=detections, progress=progress)
     with ExitStack() as stack:
         # A labelled set needs no catalogue; where there is one, its active pack is meant, and its calibration.
@@ -124,13 +154,14 @@ def _from_files(
         packs = _packs(settings, names, db)
         kept = VectorFiles(settings.home / "cache" / "vectors" / settings.precision)
         load = partial(wiring.make_embedder, settings)
-        return version_matchers(labelled, packs, load, kept, db=db, progress=progress)
+        matchers = version_matchers(labelled, packs, load, kept, db=db, known_by=ways, progress=progress)
+        return *matchers, policy_of(db) if db else Policy()
 
 
 def _packs(settings: Settings, names: Sequence[str], db: Database | None) -> list[tuple[Pack, list[str]]]:
     """The packs to load, each with the versions asked of it."""
     if not names:
-        pack = wiring.load_pack(settings, db) if db else builtin_pack()
+        pack = wiring.load_pack(settings, db) if db else wiring.first_pack(settings)
         return [(pack, [version.name for version in pack.versions])]
     packs: dict[str, tuple[Pack, list[str]]] = {}
     for name in names:
@@ -171,7 +202,7 @@ def _show(evaluation: Evaluation) -> None:
         "papers; never expect it in the field.[/]\n",
     )
     out.print(_pipeline_table(evaluation.verdicts))
-    out.print()
+    out.print(f"Promised: {evaluation.request.policy.promise}.\n")
     for note in evaluation.notes:
         out.print(f"[yellow]Keep in mind:[/] {escape(note)}")
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from deertrack import __version__
 from deertrack.domain.errors import DeertrackError
-from deertrack.entry.cli import db, deer, models, reid, report, review, sample, serve, stations, status
+from deertrack.entry.cli import db, deer, models, reid, report, review, sample, serve, stations, status, train
 from deertrack.entry.cli.console import err, out
 from deertrack.entry.cli.evaluate import evaluate_command
 from deertrack.entry.cli.run import run_command
@@ -36,6 +36,7 @@ app.add_typer(deer.app, name="deer")
 app.add_typer(review.app, name="review")
 app.add_typer(stations.app, name="stations")
 app.add_typer(models.app, name="models")
+app.add_typer(train.app, name="train")
 app.add_typer(db.app, name="db")
 app.add_typer(reid.app, name="reid")
 

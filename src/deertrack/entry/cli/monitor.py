@@ -1,6 +1,7 @@
 """``deertrack reid monitor`` and ``deertrack reid ab``: how the machine does, and which arm does better."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -8,13 +9,16 @@ import typer
 from rich.markup import escape
 
 from deertrack import wiring
+from deertrack.domain.decision import Policy
 from deertrack.domain.separation import Estimate
 from deertrack.domain.verdict import percent
 from deertrack.entry.cli.console import out, print_json, simple_table
 from deertrack.entry.cli.options import Home, Json, settings_for
+from deertrack.entry.cli.policy import said
 from deertrack.services.lifecycle.ab import ArmComparison, compare_arms
 from deertrack.services.lifecycle.alerts import Alert, Level, told
 from deertrack.services.lifecycle.monitor import BINS, By, Monitored, monitor
+from deertrack.services.policy import policy_of
 
 _SHOWN_PERIODS = 24
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -40,15 +44,16 @@ def monitor_command(
     start = since.replace(tzinfo=UTC) if since else None
     with wiring.open_database(settings_for(home)) as db:
         found = monitor(db, by=by, since=start)
+        policy = policy_of(db)
     if json:
-        print_json(found)
+        print_json({**asdict(found), "policy": said(policy)})
         return
     if not found.periods:
         out.print("The machine decided about nothing in this time.")
     else:
         _show_rates(found)
         _show_similarities(found)
-        _show_reviews(found)
+        _show_reviews(found, policy)
         _show_speed(found)
     out.print()
     show_alerts(found.alerts)
@@ -117,7 +122,7 @@ def _show_similarities(found: Monitored) -> None:
     out.print(table)
 
 
-def _show_reviews(found: Monitored) -> None:
+def _show_reviews(found: Monitored, policy: Policy) -> None:
     columns = ("Version", "Decisions#", "Looked at#", "Wrong#", "Share (95 %)#")
     table = simple_table(*columns, title="What you looked at")
     for row in found.reviews:
@@ -132,6 +137,7 @@ def _show_reviews(found: Monitored) -> None:
             table.add_row("  first candidate right", "", "", "", interval(row.first_right))
     out.print()
     out.print(table)
+    out.print(f"Promised: {policy.promise}.")
     out.print(
         "These are shares of what somebody looked at. Where you look at what you doubt, the rest is better."
     )

@@ -13,10 +13,13 @@ from deertrack.domain.errors import InputError
 from deertrack.domain.fusion import Weights
 from deertrack.domain.separation import Estimate
 from deertrack.domain.verdict import MEASURES, Outcome, percent
+from deertrack.entry.cli.calibrate import calibrate_command
 from deertrack.entry.cli.cleanup import cleanup_command
 from deertrack.entry.cli.console import counted, err, out, print_json, progress_bars, simple_table
 from deertrack.entry.cli.monitor import ab_command, monitor_command
 from deertrack.entry.cli.options import Home, Json, settings_for
+from deertrack.entry.cli.policy import policy_command
+from deertrack.entry.cli.recluster import recluster_command
 from deertrack.formats.truth import read_truth
 from deertrack.services.lifecycle.cutover import CutOver, cut_over, roll_back
 from deertrack.services.lifecycle.reembed import Reembedded, reembed, reembed_plan
@@ -406,3 +409,6 @@ app.command("ab")(ab_command)
 app.command("monitor")(monitor_command)
 app.command("rollback")(rollback_command)
 app.command("cleanup")(cleanup_command)
+app.command("calibrate")(calibrate_command)
+app.command("policy")(policy_command)
+app.command("recluster")(recluster_command)

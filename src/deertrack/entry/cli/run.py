@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from deertrack import wiring
+from deertrack.domain.decision import Policy
 from deertrack.domain.errors import InputError
 from deertrack.entry.cli.console import (
     counted,
@@ -19,8 +20,10 @@ from deertrack.entry.cli.console import (
     simple_table,
 )
 from deertrack.entry.cli.options import Home, Json, settings_for
+from deertrack.entry.cli.policy import said
 from deertrack.formats.stations import parse_timezone, read_stations
 from deertrack.services.ingest import StationFrom, StationRules
+from deertrack.services.policy import policy_of
 from deertrack.services.run import RunPlan, RunReport, RunRequest, plan, run
 from deertrack.services.stations import apply_stations
 
@@ -64,6 +67,13 @@ def run_command(
             metavar="FILE", help="What similarities mean in this herd; kept. Default: the model's own."
         ),
     ] = None,
+    wrong_at_most: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            help="Match by itself as long as at most N of 100 such matches are wrong; kept. At first: 5.",
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help=f"Exit with {EXIT_PROBLEMS} if anything could not be used.")
     ] = False,
@@ -102,13 +112,15 @@ def run_command(
             db,
             request,
             lambda version: wiring.make_embedder(settings, wiring.load_pack(settings, db, version)),
-            lambda database: wiring.make_deciders(settings, database, calibration),
+            lambda database: wiring.make_deciders(settings, database, calibration, wrong_at_most),
             progress=progress,
         )
+        policy = policy_of(db)
     if json:
-        print_json({**asdict(report), "nothing_new": report.nothing_new, "home": str(settings.home)})
+        facts = {"nothing_new": report.nothing_new, "policy": said(policy), "home": str(settings.home)}
+        print_json({**asdict(report), **facts})
     else:
-        _show(report, wiring.place_of(settings), home)
+        _show(report, policy, wiring.place_of(settings), home)
     if strict and report.problems:
         raise typer.Exit(EXIT_PROBLEMS)
     return None
@@ -124,7 +136,7 @@ def _show_plan(planned: RunPlan, *, json: bool) -> None:
     return out.print(table)
 
 
-def _show(report: RunReport, place: str, given_home: Path | None) -> None:
+def _show(report: RunReport, policy: Policy, place: str, given_home: Path | None) -> None:
     _show_problems(report)
     table = simple_table("", "#")
     rows = [
@@ -153,6 +165,7 @@ def _show(report: RunReport, place: str, given_home: Path | None) -> None:
     out.print(
         f"The catalogue holds {' and '.join(sizes)} from {stations}; {held['waiting']:,} wait for review."
     )
+    out.print(f"{policy.promise.capitalize()} (`reid policy` changes that).")
     if report.unseen:
         out.print(
             f"[bold yellow]{counted(report.unseen, 'known individual')} could not be compared:[/] none of their "

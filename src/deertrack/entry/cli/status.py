@@ -6,8 +6,10 @@ from deertrack import wiring
 from deertrack.entry.cli.console import out, print_json, simple_table
 from deertrack.entry.cli.monitor import show_alerts
 from deertrack.entry.cli.options import Home, Json, settings_for
+from deertrack.entry.cli.policy import said
 from deertrack.services.individuals import overview
 from deertrack.services.lifecycle.alerts import alerts
+from deertrack.services.policy import policy_of
 from deertrack.services.versions import describe
 
 
@@ -17,12 +19,14 @@ def status_command(json: Json = False, home: Home = None) -> None:
     with wiring.open_database(settings) as db:
         seen = overview(db)
         deciding = describe(db, settings.use_enhanced_reid)
+        policy = policy_of(db)
         found = alerts(db)
     if json:
         facts = {
             "problems": seen.problems,
             "version": seen.version,
             "deciding": deciding,
+            "policy": said(policy),
             "alerts": found,
             "drawn": seen.drawn,
         }
@@ -37,6 +41,7 @@ def status_command(json: Json = False, home: Home = None) -> None:
             "\nHolds photos of the drawn sample herd: nothing here says how well real deer are recognised."
         )
     out.print(f"\nEmbedding version: {escape(deciding)}", soft_wrap=True)
+    out.print(f"Policy: {policy.promise}")
     if found:
         show_alerts(found)
     for path, reason in seen.problems[:20]:

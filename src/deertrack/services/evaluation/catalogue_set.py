@@ -10,7 +10,7 @@ from deertrack.domain.embedding import DIMENSIONS, Output, Vectors
 from deertrack.domain.errors import InputError
 from deertrack.services.evaluation.labelled_set import LabelledSet, SetPhoto
 from deertrack.storage import embeddings, validations
-from deertrack.storage.db import Database
+from deertrack.storage.db import Connection, Database
 from deertrack.storage.embeddings import RegisteredVersion
 
 
@@ -21,13 +21,7 @@ def confirmed_set(db: Database) -> LabelledSet:
         InputError: nobody has confirmed anything yet.
     """
     with db.transaction() as connection:
-        registered = validations.registered_versions(connection)
-        # What no version decided by itself was decided by a person.
-        confirmed: dict[int, str] = {}
-        for number, version in enumerate(registered):
-            named = validations.named_sightings(connection, version.version.name)
-            found = {sighting: deer.name for deer in named for sighting in deer.sightings}
-            confirmed = found if number == 0 else {s: n for s, n in confirmed.items() if s in found}
+        confirmed = confirmed_sightings(connection)
         seen = validations.sightings_to_compare(connection, list(confirmed), [])
         detections = [d for sighting in seen for d in sighting.covered]
         photos = validations.photos_of_detections(connection, detections)
@@ -56,6 +50,17 @@ def confirmed_set(db: Database) -> LabelledSet:
                 )
             )
     return LabelledSet("the catalogue's sightings that a person confirmed", listed)
+
+
+def confirmed_sightings(connection: Connection) -> dict[int, str]:
+    """The individual's name of every sighting that a person confirmed or named, by sighting."""
+    # What no version decided by itself was decided by a person.
+    confirmed: dict[int, str] = {}
+    for number, registered in enumerate(validations.registered_versions(connection)):
+        named = validations.named_sightings(connection, registered.version.name)
+        found = {sighting: deer.name for deer in named for sighting in deer.sightings}
+        confirmed = found if number == 0 else {s: n for s, n in confirmed.items() if s in found}
+    return confirmed
 
 
 def stored_vectors(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from deertrack.services.progress import SILENT, Progress
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """How to measure. The first of ``protocols`` is the one whose figures come first.
+    """How to measure. The first of ``protocols`` is the one whose figures come first; ``policy`` decides.
 
     Raises:
         InputError: no protocol, or too few bootstrap samples.
@@ -39,6 +39,7 @@ class Request:
     protocols: tuple[Protocol, ...] = (Protocol.ENCOUNTER,)
     bootstrap: int = 1000
     seed: int = 0
+    policy: Policy = field(default_factory=Policy)
 
     def __post_init__(self) -> None:
         if not self.protocols or self.bootstrap < 100:
@@ -125,7 +126,7 @@ def evaluate(
     for matcher in matchers:
         measured = {}
         for protocol, sightings in cut.items():
-            measured[protocol] = _measure(matcher, sightings, protocol, draws, request.seed)
+            measured[protocol] = _measure(matcher, sightings, protocol, draws, request)
             progress.advance()
         leaky = measured[Protocol.RANDOM]
         honest = next(m for p, m in measured.items() if not p.leaky)
@@ -137,7 +138,7 @@ def evaluate(
                 {p: m for p, m in measured.items() if not p.leaky or p in request.protocols},
                 leaky,
                 _ratio(leaky, honest),
-                replay(matcher, make_sightings(photos, Protocol.ENCOUNTER), photos, Policy()),
+                replay(matcher, make_sightings(photos, Protocol.ENCOUNTER), photos, request.policy),
                 gain,
             )
         )
@@ -146,15 +147,15 @@ def evaluate(
 
 
 def _measure(
-    matcher: Matcher, sightings: Sightings, protocol: Protocol, draws: np.ndarray[Any, Any], seed: int
+    matcher: Matcher, sightings: Sightings, protocol: Protocol, draws: np.ndarray[Any, Any], request: Request
 ) -> Measured:
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(request.seed)
     results = ask_all(matcher, sightings, protocol, identities=draws.shape[1], rng=rng)
     return Measured(
         protocol,
         closed_set(results, draws, ranks_only=protocol.leaky),
         None if protocol.leaky else open_set(results, draws, rng),
-        None if protocol.leaky else reliability(results, draws, assign_at=Policy().assign_at),
+        None if protocol.leaky else reliability(results, draws, assign_at=request.policy.assign_at),
         results,
     )
 
@@ -194,6 +195,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         },
         "bootstrap": request.bootstrap,
         "seed": request.seed,
+        "policy": {"wrong_at_most": request.policy.wrong_at_most, "new_at": request.policy.new_at},
         "versions": versions,
     }
     if len(versions) == 1:

@@ -1,6 +1,7 @@
 """The matchers that there are: each embedding version, as a search with it compares."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,8 @@ from deertrack.domain.decision import Belief, Policy, believe
 from deertrack.domain.embedding import EmbeddingVersion, Output, Vectors, normalise
 from deertrack.domain.errors import InputError, PackError
 from deertrack.domain.evaluation import Floats
-from deertrack.domain.fusion import Weights, joint_vectors
+from deertrack.domain.fusion import Weights
+from deertrack.domain.known_by import KnownBy, compare
 from deertrack.domain.pairs import Codes
 from deertrack.domain.protocols import Sightings
 from deertrack.formats.calibration import read_calibration
@@ -28,13 +30,14 @@ _CANDIDATES = 10  # of a search
 
 
 class VersionMatcher:
-    """An embedding version over n photos: the query is a sighting's pooled vector, the answer its best photo's.
+    """An embedding version over n photos: the query is a sighting's pooled vector, the answer an individual.
 
     Args:
         vectors: per output (n, 512) unit rows.
         photos: the n photos, for their quality (spec, phase 2: highest confidence, then largest box).
         calibration: what similarities mean; None where nobody measured it.
         weights: of the ensemble.
+        known_by: what an individual is to a query; a catalogue searches means. A first sighting is its best photo.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class VersionMatcher:
         photos: Sequence[SetPhoto],
         calibration: Calibration | None,
         weights: Weights | None = None,
+        *,
+        known_by: KnownBy = KnownBy.MEAN,
     ) -> None:
-        self._version, self._calibration = version, calibration
+        self._version, self._calibration, self._known_by = version, calibration, known_by
         self._shares = (weights or Weights()).of(version)
         self._vectors = {output: vectors[output] for output in self._shares}
         order = sorted(range(len(photos)), key=lambda i: (-photos[i].confidence, -photos[i].box.area, i))
@@ -54,20 +59,35 @@ class VersionMatcher:
 
     @property
     def name(self) -> str:
-        """The version's name."""
-        return self._version.name
+        """The version's name, and by what individuals are known where that is not as in a catalogue."""
+        known_by = "" if self._known_by is KnownBy.MEAN else f", {self._known_by}"
+        return f"{self._version.name}{known_by}"
+
+    @property
+    def vectors(self) -> Mapping[Output, Vectors]:
+        """Of the outputs that it compares: (n, 512) each."""
+        return self._vectors
+
+    def with_vectors(self, vectors: Mapping[Output, Vectors]) -> "VersionMatcher":
+        """The same comparison of other vectors, whose meaning nobody measured."""
+        other = copy(self)
+        other._vectors, other._calibration = dict(vectors), None
+        return other
 
     def fit(self, train: Sightings) -> "VersionMatcher":  # noqa: ARG002 (nothing is learned)
         """Itself: a version is what it is."""
         return self
 
-    def scores(self, queries: Sightings, gallery: Sightings) -> Vectors:
-        """Weighted similarities, (q, g) in [-1, 1]."""
-        best = np.array([rows[self._quality_rank[rows].argmin()] for rows in gallery.photos], np.int64)
-        asking = {output: _pooled(rows, queries.photos) for output, rows in self._vectors.items()}
-        answering = {output: rows[best] for output, rows in self._vectors.items()}
-        scores: Vectors = joint_vectors(asking, self._shares) @ joint_vectors(answering, self._shares).T
-        return scores
+    def scores(self, queries: Sightings, gallery: Sightings) -> Floats:
+        """Weighted similarities, (q, g) in [-1, 1]: a sighting scores as its individual does."""
+        best = [rows[self._quality_rank[rows].argmin()] for rows in gallery.photos]
+        total = np.zeros((len(queries), len(gallery)))
+        for output, share in self._shares.items():
+            rows = self._vectors[output]
+            answering = rows[best] if self._known_by is KnownBy.FIRST else _pooled(rows, gallery.photos)
+            asking = _pooled(rows, queries.photos)
+            total += share * compare(asking, answering, queries, gallery, self._known_by)
+        return total
 
     def believe(self, scores: Floats) -> Belief | None:
         """By the version's calibration and the rules of every search."""
@@ -95,6 +115,7 @@ def version_matchers(
     kept: VectorFiles,
     *,
     db: Database | None = None,
+    known_by: Sequence[KnownBy] = (KnownBy.MEAN,),
     progress: Progress = SILENT,
 ) -> tuple[LabelledSet, list[VersionMatcher]]:
     """Embed a labelled set and make a matcher of each version.
@@ -103,6 +124,7 @@ def version_matchers(
         packs: each with the names of its versions that are wanted.
         kept: where vectors are kept from one time to the next.
         db: the catalogue whose calibrations count; None for those of the packs.
+        known_by: for each of these a matcher of each version.
 
     Returns:
         The set without the photos that cannot be embedded, and the matchers over the rest.
@@ -119,8 +141,10 @@ def version_matchers(
             version,
             {o: v[rows] for o, v in vectors[pack.card.name].items()},
             rest.photos,
-            _calibration(db, version, pack),
+            _calibration(db, version, pack) if how is KnownBy.MEAN else None,
+            known_by=how,
         )
+        for how in known_by
         for pack, names in packs
         for version in pack.versions
         if version.name in names
@@ -129,7 +153,10 @@ def version_matchers(
 
 
 def catalogue_matchers(
-    db: Database, labelled: LabelledSet, packs: Sequence[tuple[Pack, Sequence[str]]]
+    db: Database,
+    labelled: LabelledSet,
+    packs: Sequence[tuple[Pack, Sequence[str]]],
+    known_by: Sequence[KnownBy] = (KnownBy.MEAN,),
 ) -> tuple[LabelledSet, list[VersionMatcher]]:
     """The same on the catalogue's own set, with the vectors that it stores and the weights it was cut over to.
 
@@ -159,7 +186,15 @@ def catalogue_matchers(
             hint="`deertrack reid reembed VERSION --all-detections` brings them.",
         )
     return rest, [
-        VersionMatcher(version, {o: v[rows] for o, v in vectors.items()}, rest.photos, curve, weights)
+        VersionMatcher(
+            version,
+            {o: v[rows] for o, v in vectors.items()},
+            rest.photos,
+            curve if how is KnownBy.MEAN else None,
+            weights,
+            known_by=how,
+        )
+        for how in known_by
         for version, vectors, curve, weights in stored
     ]
 

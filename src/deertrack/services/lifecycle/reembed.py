@@ -116,7 +116,9 @@ def embed_images(
         outcome = EmbedOutcome()
         embed_photos(db, make_embedder(), target, photos, outcome)
         _note(outcome, report)
-        _fill_profiles(db, target, None, report)
+        with db.transaction() as connection:
+            shown = profiles.individuals_in(connection, image_ids)
+        _fill_profiles(db, target, shown, report)
     return report
 
 
@@ -200,6 +202,7 @@ def _fill_profiles(
         report.staged = any(overlaps(target, used) for used in versions_in_use(connection))
         if not report.staged:
             report.profiles += len(profiles.put_profiles(connection, target, deer_ids=deer_ids))
+            profiles.refresh_profiles(connection, deer_ids=deer_ids)
 
 
 def _note(outcome: EmbedOutcome, report: Reembedded) -> None:

@@ -33,12 +33,17 @@ FROM deer LEFT JOIN models m ON m.id = deer.{model}
 WHERE ({vector} IS NULL) <> ({model} IS NULL) OR m.output <> {output}
 
 -- name: profile_sources
--- A profile vector must be, bit for bit, that of one of the individual's detections under the same model.
-SELECT 'deer ' || deer.id AS subject, {name} || ' is of none of its detections' AS finding
-FROM deer WHERE {vector} IS NOT NULL AND {model} IS NOT NULL AND NOT EXISTS (
-  SELECT FROM sightings s JOIN detections d ON d.sighting_id = s.id
-  JOIN detection_embeddings e ON e.detection_id = d.id AND e.model_id = deer.{model}
-  WHERE s.deer_id = deer.id AND e.embedding = deer.{vector})
+-- A profile vector must be the mean of the individual's sightings (as profiles.sql makes it), up to rounding.
+SELECT 'deer ' || deer.id AS subject, {name} || ' is not the mean of its sightings' AS finding
+FROM deer CROSS JOIN LATERAL (
+  SELECT l2_normalize(avg(seen.pooled)) AS embedding
+  FROM (SELECT l2_normalize(avg(e.embedding)) AS pooled
+        FROM sightings g
+        JOIN detections d ON d.sighting_id = g.id
+        JOIN detection_embeddings e ON e.detection_id = d.id AND e.model_id = deer.{model}
+        WHERE g.deer_id = deer.id GROUP BY g.id) seen) mean
+WHERE {vector} IS NOT NULL AND {model} IS NOT NULL
+  AND (mean.embedding IS NULL OR {vector} <-> mean.embedding > 0.001)
 
 -- name: sighting_counts
 SELECT 'deer ' || d.id AS subject, 'counts ' || d.sighting_count || ' sightings, has ' || count(s.id) AS finding

@@ -16,8 +16,8 @@ WHERE (SELECT count(*) FROM detection_embeddings e
 ORDER BY b.deer_id LIMIT %(limit)s
 
 -- name: put_profiles
--- Profiles out of stored vectors: for each active individual the best detection that has all of them. Columns
--- that the target does not search keep what they hold.
+-- Profiles out of stored vectors, for each active individual with a detection that has all of them; the best such
+-- detection is its portrait. Columns that the target does not search keep what they hold.
 WITH best AS (
   SELECT DISTINCT ON (g.deer_id) g.deer_id, d.id AS detection_id
   FROM sightings g
@@ -36,10 +36,38 @@ WHERE deer.id = b.deer_id
 RETURNING deer.id
 
 -- name: assignment
-{vector} = {source}.embedding, {model} = {source}.model_id
+{vector} = {source}.embedding, {model} = {wanted}
+
+-- name: refresh_profiles
+-- Every column anew, in vectors of the model that it holds, and the best detection as the portrait.
+UPDATE deer SET {assignments}, profile_detection_id = (
+  SELECT d.id FROM sightings g JOIN detections d ON d.sighting_id = g.id WHERE g.deer_id = b.deer_id
+  ORDER BY d.confidence DESC, d.bbox_width * d.bbox_height DESC, d.id LIMIT 1)
+FROM (SELECT id AS deer_id, {models} FROM deer WHERE sighting_count > 0) b {sources}
+WHERE deer.id = b.deer_id AND (%(deer_ids)s::bigint[] IS NULL OR b.deer_id = ANY(%(deer_ids)s)) AND ({changed})
+RETURNING deer.id
+
+-- name: refreshed
+{vector} = coalesce({source}.embedding, deer.{vector})
+
+-- name: changed
+-- By more than the order of summation.
+deer.{vector} <=> {source}.embedding > 0.000001
 
 -- name: source
-JOIN detection_embeddings {source} ON {source}.detection_id = b.detection_id AND {source}.model_id = {wanted}
+-- An individual's vector of one model: the direction of the mean of its sightings, each the direction of the mean
+-- of its photos, so that a long burst counts no more than a single photo.
+CROSS JOIN LATERAL (
+  SELECT l2_normalize(avg(seen.pooled)) AS embedding
+  FROM (SELECT l2_normalize(avg(e.embedding)) AS pooled
+        FROM sightings g
+        JOIN detections d ON d.sighting_id = g.id
+        JOIN detection_embeddings e ON e.detection_id = d.id AND e.model_id = {wanted}
+        WHERE g.deer_id = b.deer_id GROUP BY g.id) seen) {source}
+
+-- name: individuals_in
+SELECT DISTINCT g.deer_id FROM sightings g JOIN detections d ON d.sighting_id = g.id
+WHERE d.image_id = ANY(%(image_ids)s) AND g.deer_id IS NOT NULL
 
 -- name: coverage
 -- How many active, sighted individuals have profile vectors of the target's models, and how many could have:

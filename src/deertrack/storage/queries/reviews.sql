@@ -127,26 +127,28 @@ UPDATE deer SET name = %(name)s WHERE id = %(deer_id)s
   {model} = {source}.model_id
 
 -- name: refresh_individuals
--- All that follows from which sightings an individual has. Each profile vector: that of its best detection (spec,
--- phase 2: highest confidence, then largest box) among those with a vector of the model that the column holds;
--- none, if there is none. Nobody without a sighting stays active; a sex stays while one of the sightings shows it.
+-- All that follows from which sightings an individual has. Each profile vector: the direction of the mean of its
+-- sightings' vectors of the model that the column holds (as in profiles.sql); none, if there is none. Nobody without a sighting stays active; a sex stays while one of the sightings shows it.
 WITH own AS MATERIALIZED (
-  SELECT g.deer_id, d.id AS detection_id,
+  SELECT g.deer_id, g.id AS sighting_id, d.id AS detection_id,
          row_number() OVER (PARTITION BY g.deer_id
                             ORDER BY d.confidence DESC, d.bbox_width * d.bbox_height DESC, d.id) AS place
   FROM sightings g JOIN detections d ON d.sighting_id = g.id WHERE g.deer_id = ANY(%(deer_ids)s)),
-source AS MATERIALIZED (
-  SELECT DISTINCT ON (o.deer_id, e.model_id) o.deer_id, e.model_id, e.detection_id
+pooled AS (
+  SELECT o.deer_id, e.model_id, l2_normalize(avg(e.embedding)) AS embedding
   FROM own o
   JOIN deer r ON r.id = o.deer_id
   JOIN detection_embeddings e ON e.detection_id = o.detection_id
    AND e.model_id IN (r.single_model_id, r.multiscale_model_id, r.partner_model_id)
-  ORDER BY o.deer_id, e.model_id, o.place)
+  GROUP BY o.deer_id, o.sighting_id, e.model_id),
+source AS MATERIALIZED (
+  SELECT p.deer_id, p.model_id, l2_normalize(avg(p.embedding)) AS embedding
+  FROM pooled p GROUP BY p.deer_id, p.model_id)
 UPDATE deer SET
   sighting_count = n.sightings,
   status = CASE WHEN n.sightings = 0 THEN 'retired' WHEN r.sighting_count = 0 THEN 'active' ELSE r.status END,
   sex = CASE WHEN n.sightings = 0 THEN r.sex ELSE n.sex END,
-  profile_detection_id = coalesce(multiscale.detection_id, single.detection_id, b.detection_id),
+  profile_detection_id = b.detection_id,
   {profile},
   -- The version that it says, as long as the vectors are those; else the highest that they serve.
   embedding_version = coalesce(
@@ -163,11 +165,8 @@ CROSS JOIN LATERAL (
                    GROUP BY g.sex ORDER BY g.sex = r.sex DESC, count(*) DESC, g.sex LIMIT 1), 'unknown') AS sex
   FROM sightings g WHERE g.deer_id = r.id) n
 LEFT JOIN own b ON b.deer_id = r.id AND b.place = 1
-LEFT JOIN source s ON s.deer_id = r.id AND s.model_id = r.single_model_id
-LEFT JOIN detection_embeddings single ON single.detection_id = s.detection_id AND single.model_id = s.model_id
-LEFT JOIN source m ON m.deer_id = r.id AND m.model_id = r.multiscale_model_id
-LEFT JOIN detection_embeddings multiscale ON multiscale.detection_id = m.detection_id AND multiscale.model_id = m.model_id
-LEFT JOIN source p ON p.deer_id = r.id AND p.model_id = r.partner_model_id
-LEFT JOIN detection_embeddings partner ON partner.detection_id = p.detection_id AND partner.model_id = p.model_id
+LEFT JOIN source single ON single.deer_id = r.id AND single.model_id = r.single_model_id
+LEFT JOIN source multiscale ON multiscale.deer_id = r.id AND multiscale.model_id = r.multiscale_model_id
+LEFT JOIN source partner ON partner.deer_id = r.id AND partner.model_id = r.partner_model_id
 WHERE r.id = ANY(%(deer_ids)s) AND deer.id = r.id
 RETURNING deer.id AS deer_id, deer.name, r.status AS before, deer.status AS after

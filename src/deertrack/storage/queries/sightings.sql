@@ -96,7 +96,7 @@ VALUES (%(sighting_id)s, %(outcome)s, %(deer_id)s, %(probability)s, %(new_probab
 
 -- name: placed_in_files
 -- Every detection that belongs to a sighting, with the files of its photo: to meet it with a truth file.
-SELECT d.id AS detection_id, d.sighting_id, g.deer_id, d.confidence,
+SELECT d.id AS detection_id, e.id AS encounter_id, d.sighting_id, g.deer_id, d.confidence,
        d.bbox_x AS x, d.bbox_y AS y, d.bbox_width AS width, d.bbox_height AS height, e.started_at,
        array_agg(f.path) AS paths
 FROM detections d

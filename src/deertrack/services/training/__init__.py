@@ -1,0 +1,1 @@
+"""Learning from a labelled herd: a head for a pack, or a network fine-tuned to it."""
