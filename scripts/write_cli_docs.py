@@ -37,7 +37,7 @@ Results go to standard output; progress, warnings and errors go to standard erro
 | `DEERTRACK_HOME` | where the data lives; `--home` outranks it |
 | `DATABASE_URL` | a PostgreSQL server of your own, in place of the embedded one |
 | `USE_ENHANCED_REID` | `true` or `false`: the enhanced or the single-layer version decides; outranks a cut-over |
-| `DEERTRACK_PACK` | the model pack that a fresh catalogue begins with; `lite` unless set |
+| `DEERTRACK_PACK` | the pack that a fresh catalogue begins with: `nyala` (default), `lite`, or one of yours |
 | `DEERTRACK_ENGINE` | what runs the model: `auto` (default), `openvino` or `onnxruntime` |
 | `DEERTRACK_PRECISION` | `f32` (default), or `bf16`: faster on CPUs that compute in it, OpenVINO only |
 | `DEERTRACK_THREADS` | CPU threads for the model, 1 to 256; default: all |

@@ -18,6 +18,9 @@ from deertrack.storage.server import EmbeddedServer
 
 CHECKOUT = Path(__file__).parent.parent
 
+# Tests expect of a fresh catalogue what the untrained pack does; test_default_pack.py is about the default.
+os.environ["DEERTRACK_PACK"] = "lite"
+
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:

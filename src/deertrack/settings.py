@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
     # The specification's flag, under its name. It outranks the last cut-over, in this process only.
     use_enhanced_reid: bool | None = Field(default=None, validation_alias="USE_ENHANCED_REID")
-    pack: str = "lite"  # that a catalogue begins with
+    pack: str = "nyala"  # that a catalogue begins with
     engine: Literal["auto", "openvino", "onnxruntime"] = "auto"
     precision: Literal["f32", "bf16"] = "f32"
     threads: int | None = Field(default=None, ge=1, le=256)

@@ -31,6 +31,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def clean_environment(**extra: str) -> dict[str, str]:
     """This environment without what deertrack reads, and with what is given."""
     kept = {k: v for k, v in os.environ.items() if k != "DATABASE_URL" and not k.startswith("DEERTRACK_")}
+    kept["DEERTRACK_PACK"] = "lite"  # quick, and never trained: what tests expect of it stays
     return {**kept, "COLUMNS": "200", **extra}
 
 
@@ -100,6 +101,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """The same command within this process, which is quicker; ``url`` is DATABASE_URL, others as keywords."""
     for name in [n for n in os.environ if n == "DATABASE_URL" or n.startswith("DEERTRACK_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("DEERTRACK_PACK", "lite")
     for terminal in (console.out, console.err):
         monkeypatch.setattr(terminal, "width", 200)
 

@@ -107,7 +107,7 @@ def train_backbone(
     version = next((v for v in base.versions if v.stage == 1), None)
     if graph is None or version is None:
         raise PackError(f"pack {base.card.name!r} has no single-layer version, whose network is trained")
-    learned, held_out = _cut(labelled, options.seed)
+    learned, held_out = hold_out(labelled, options.seed)
     folder = home / "training" / name
     marks = _marks(base, learned, options)
     resumes = _insist_on_the_same(folder, marks)
@@ -200,7 +200,7 @@ class _Held:
         self.curves = {new.name: curve} if curve else {}
 
 
-def _cut(labelled: LabelledSet, seed: int) -> tuple[LabelledSet, LabelledSet]:
+def hold_out(labelled: LabelledSet, seed: int) -> tuple[LabelledSet, LabelledSet]:
     """Four fifths of the animals to learn from, and the others.
 
     Raises:
