@@ -41,7 +41,7 @@ def test_a_pack_travels_from_one_machine_to_another(cli: Callable[..., Any], tmp
     listed = json.loads(cli("models", "list", "--json", "--home", there).out)
     assert listed["active_version"] is None
     assert [found["name"] for found in listed["packs"]] == ["lite", "nyala", "mine"]
-    (version,) = listed["packs"][1]["versions"]
+    (version,) = listed["packs"][-1]["versions"]
     assert version["fingerprints"] == {"feature_vector": pack.fingerprints["feature_vector"]}
     table = cli("models", "list", "--home", there).out
     assert version["fingerprints"]["feature_vector"][:12] in table

@@ -159,6 +159,11 @@ class Photo:
                     image.draft(None, (max(1, width // shrink), max(1, height // shrink)))
                     return np.asarray(_as_rgb(image))
                 rgb = _as_rgb(image)
+                if rgb.size != self._stored:  # a damaged HEIC may decode to another size than it claims
+                    raise PhotoError(
+                        f"{self._path}: damaged photo (claims {width} × {height} pixels, "
+                        f"holds {rgb.width} × {rgb.height})"
+                    )
                 return np.asarray(rgb.reduce(shrink) if shrink > 1 else rgb)
         except _DAMAGE as error:
             raise self._damaged(error) from error

@@ -166,6 +166,14 @@ def test_damage_anywhere_gives_a_photo_or_a_photo_error(kind: str, hits: list[tu
             assert decode(bytes(data), HERE).shape == (facts.height, facts.width, 3)
 
 
+def test_a_damaged_heic_of_another_size_than_it_claims_is_told() -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    data = bytearray(encode(draw(64, 48), "HEIF", exif=Image.Exif()))
+    data[int(0.45703125 * len(data))] = 0
+    with pytest.raises(PhotoError, match="damaged"):
+        decode(bytes(data), HERE)
+
+
 def test_damage_in_the_middle_of_a_jpeg_is_told() -> None:
     data = bytearray(encode(draw(640, 480, seed=3)))
     start = data.index(b"\xff\xda") + 14
