@@ -403,3 +403,11 @@ def test_a_pack_without_calibration_says_how_to_get_one(home: Path, db: Database
         active_calibration(db, pack.versions[0], pack)
     assert "deertrack reid calibrate" in caught.value.hint
     assert "--calibration FILE" in caught.value.hint
+
+
+def test_what_a_re_embedding_brings_in_unless_told(home: Path) -> None:
+    assert models.highest_version(home, but="v1_lite") == "v3_lite"
+    assert models.highest_version(home, but="v2_nyala") == "v3_nyala"
+    assert models.highest_version(home, but="v3_nyala") == "v3_lite"
+    with pytest.raises(InputError, match="v3_lite, .*v3_nyala could be meant"):
+        models.highest_version(home, but=None)

@@ -11,6 +11,8 @@ from enum import StrEnum
 from deertrack.domain.calibration import Calibration
 from deertrack.domain.errors import InputError
 
+CANDIDATES = 10  # of a search
+
 
 class Outcome(StrEnum):
     """What is decided about a sighting."""

@@ -16,6 +16,7 @@ from typing import Protocol as Interface
 import numpy as np
 from numpy.typing import NDArray
 
+from deertrack.domain.calibration import Calibration
 from deertrack.domain.decision import Belief
 from deertrack.domain.errors import InputError
 from deertrack.domain.pairs import Codes, blocks
@@ -40,6 +41,11 @@ class Matcher(Interface):
     @property
     def name(self) -> str:
         """What it is called in a table."""
+        ...
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What the scores mean; None where nobody measured that."""
         ...
 
     def fit(self, train: Sightings) -> "Matcher":

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deertrack.domain.calibration import Calibration, fit
-from deertrack.domain.decision import Policy, believe
+from deertrack.domain.decision import CANDIDATES, Policy, believe
 from deertrack.domain.embedding import Output, Vectors, normalise, pool
 from deertrack.domain.evaluation import FOLDS, Floats, draw_identities, ratio
 from deertrack.domain.pairs import Codes
@@ -21,7 +21,6 @@ from deertrack.domain.protocols import Sightings
 from deertrack.domain.reliability import Bin
 from deertrack.domain.separation import Estimate
 
-_CANDIDATES = 10  # of a search
 _BINS = 5
 _DRAWS = 1000
 
@@ -157,7 +156,7 @@ def _sure_of_best(shown: Floats, calibration: Calibration, policy: Policy) -> Fl
     """The probability of the best candidate by the rules of a search: (q, a), -inf for those not met → (q,)."""
     sure = []
     for similarities in shown:
-        best = np.sort(similarities)[::-1][:_CANDIDATES]
+        best = np.sort(similarities)[::-1][:CANDIDATES]
         belief = believe(
             list(enumerate(best[np.isfinite(best)].tolist())),
             gallery_size=int(np.isfinite(similarities).sum()),

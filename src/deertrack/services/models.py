@@ -94,13 +94,17 @@ def pack_with(home: Path, version: str) -> Pack:
 
 
 def highest_version(home: Path, *, but: str | None) -> str:
-    """The installed embedding version of the highest stage, ``but`` one: what a re-embedding brings in by default.
+    """What a re-embedding brings in by default: the version of the highest stage, other than ``but``.
+
+    Out of the same pack as ``but`` if it is not the highest there, else out of all that are installed.
 
     Raises:
         InputError: there is none, or several; names them.
     """
-    found = {v.name: v.stage for pack in installed_packs(home) if pack.pack for v in pack.pack.versions}
-    found.pop(but or "", None)
+    packs = [{v.name: v.stage for v in found.pack.versions} for found in installed_packs(home) if found.pack]
+    found = next((own for own in packs if but and own.get(but, 9) < max(own.values())), None)
+    if found is None:
+        found = {name: stage for own in packs for name, stage in own.items() if name != but}
     highest = [name for name, stage in found.items() if stage == max(found.values())]
     if len(highest) != 1:
         raise InputError(

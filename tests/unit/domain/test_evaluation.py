@@ -52,6 +52,10 @@ class Looks:
         )
         return asking @ answering.T
 
+    @property
+    def calibration(self) -> Calibration | None:
+        return self.curve
+
     def believe(self, scores: NDArray[np.float64]) -> Belief | None:
         if self.curve is None:
             return None
@@ -364,7 +368,7 @@ def test_without_probabilities_there_is_no_calibration() -> None:
 def test_the_replay_decides_as_a_catalogue_would() -> None:
     identity = [0, 1, 0, 1, 0]
     labelled = photos(identity, range(5))
-    matcher = Looks(np.eye(2)[identity], curve=CURVE, unmet=25.0)
+    matcher = Looks(np.eye(2)[identity], curve=CURVE)
     done = replay(matcher, make_sightings(labelled, Protocol.ENCOUNTER), labelled, Policy())
     assert done is not None
     assert (done.individuals, done.assigned, done.rightly, done.waiting) == (2, 3, 3, 0)
@@ -375,7 +379,7 @@ def test_two_animals_of_one_photo_never_become_one() -> None:
     """They look the same; being in one photo keeps them apart."""
     labelled = photos([0, 1], [0, 0], image=[7, 7])
     sightings = make_sightings(labelled, Protocol.ENCOUNTER)
-    matcher = Looks(np.ones((2, 1)), curve=CURVE, unmet=25.0)
+    matcher = Looks(np.ones((2, 1)), curve=CURVE)
     done = replay(matcher, sightings, labelled, Policy())
     assert done is not None
     assert (done.individuals, done.assigned) == (2, 0)
@@ -389,7 +393,10 @@ def test_an_unsure_matcher_leaves_it_to_a_person() -> None:
     labelled = photos([0, 0], [0, 1])
     looks = np.array([[1.0, 0.0], [0.6, 0.8]])
     done = replay(
-        Looks(looks, curve=CURVE, unmet=1.0), make_sightings(labelled, Protocol.ENCOUNTER), labelled, Policy()
+        Looks(looks, curve=CURVE),
+        make_sightings(labelled, Protocol.ENCOUNTER),
+        labelled,
+        Policy(unmet=1.0),
     )
     assert done is not None
     assert (done.individuals, done.assigned, done.waiting) == (1, 0, 1)
@@ -425,7 +432,7 @@ def test_sightings_of_one_photo_are_named_together() -> None:
     looks = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.72, 0.69, 0.0], [0.999, 0.04, 0.0]])
     labelled = photos([0, 1, 1, 0], [0, 1, 2, 2], image=[0, 1, 2, 2])
     sharp = Calibration((0.6, 0.7, 0.9), (-6.0, 12.0, 24.0))
-    matcher = Looks(looks, curve=sharp, unmet=25.0)
+    matcher = Looks(looks, curve=sharp)
     done = replay(matcher, make_sightings(labelled, Protocol.ENCOUNTER), labelled, Policy())
     assert done is not None
     assert (done.individuals, done.assigned, done.rightly) == (2, 2, 2)

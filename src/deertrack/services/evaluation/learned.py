@@ -53,6 +53,10 @@ class LearnedMatcher:
         """The version's name and the method's."""
         return f"{self._base.name}+{self._method}"
 
+    @property
+    def calibration(self) -> None:
+        """None: what the scores mean is measured when a head is trained for good."""
+
     def fit(self, train: Sightings) -> VersionMatcher:
         """The version as it compares vectors that went through heads fitted to the photos of these sightings."""
         heads = fit_heads(self._method, self._base.vectors, self._classes, train)
@@ -63,5 +67,5 @@ class LearnedMatcher:
         return self.fit(gallery).scores(queries, gallery)
 
     def believe(self, scores: Floats) -> Belief | None:  # noqa: ARG002
-        """None: what the scores mean is measured when a head is trained for good."""
+        """None, as there is no calibration."""
         return None

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from deertrack.domain.calibration import Calibration
-from deertrack.domain.decision import Belief, Policy, believe
+from deertrack.domain.decision import CANDIDATES, Belief, Policy, believe
 from deertrack.domain.embedding import EmbeddingVersion, Output, Vectors, normalise
 from deertrack.domain.errors import InputError, PackError
 from deertrack.domain.evaluation import Floats
@@ -25,8 +25,6 @@ from deertrack.storage.db import Database
 from deertrack.storage.embeddings import find_version
 from deertrack.vision.embedder import Embedder
 from deertrack.vision.model_packs import Pack
-
-_CANDIDATES = 10  # of a search
 
 
 class VersionMatcher:
@@ -64,6 +62,11 @@ class VersionMatcher:
         return f"{self._version.name}{known_by}"
 
     @property
+    def calibration(self) -> Calibration | None:
+        """What its similarities mean."""
+        return self._calibration
+
+    @property
     def vectors(self) -> Mapping[Output, Vectors]:
         """Of the outputs that it compares: (n, 512) each."""
         return self._vectors
@@ -93,7 +96,7 @@ class VersionMatcher:
         """By the version's calibration and the rules of every search."""
         if self._calibration is None:
             return None
-        order = np.argsort(-scores, kind="stable")[:_CANDIDATES]
+        order = np.argsort(-scores, kind="stable")[:CANDIDATES]
         return believe(
             [(int(i), float(scores[i])) for i in order],
             gallery_size=len(scores),

@@ -206,7 +206,7 @@ class _CrossValidated:
         sightings: Sightings,
         folds: Sequence[tuple[Codes, Mapping[Output, Vectors]]],
     ) -> None:
-        self.name = base.name
+        self.name, self.calibration = base.name, None
         self._fitted = [(sightings.identity[asking], base.with_vectors(v)) for asking, v in folds]
 
     def fit(self, train: Sightings) -> VersionMatcher:
