@@ -409,5 +409,5 @@ def test_what_a_re_embedding_brings_in_unless_told(home: Path) -> None:
     assert models.highest_version(home, but="v1_lite") == "v3_lite"
     assert models.highest_version(home, but="v2_nyala") == "v3_nyala"
     assert models.highest_version(home, but="v3_nyala") == "v3_lite"
-    with pytest.raises(InputError, match="v3_lite, .*v3_nyala could be meant"):
+    with pytest.raises(InputError, match=r"v3_lite, .*v3_nyala could be meant"):
         models.highest_version(home, but=None)
