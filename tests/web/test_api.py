@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from deertrack.entry.web.app import make_app
+from deertrack.settings import Settings
 from deertrack.storage.db import Database
 from deertrack.storage.jobs import JobQueue
 
@@ -34,7 +35,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(db: Database, photos: Path) -> Iterator[TestClient]:
-    app = make_app(db, JobQueue(db.url), token=TOKEN, photos=photos, hosts=["testserver"])
+    app = make_app(Settings(api_token=TOKEN, photos=photos, hosts="testserver"), db, JobQueue(db.url))
     with TestClient(app, headers={"Authorization": f"Bearer {TOKEN}"}) as client:
         yield client
 
@@ -60,7 +61,7 @@ def test_a_run_goes_through_the_queue_to_a_worker(client: TestClient, url: str, 
     one = client.get(f"/api/v1/individuals/{known[0]['number']}").json()
     assert one["sightings"][0]["photos"][0]["paths"][0].startswith(str(photos))
     assert client.get("/api/v1/status").json()["totals"]["photos"] == 6
-    assert known[0]["name"] in client.get("/").text
+    assert known[0]["name"] in client.get("/report").text
 
 
 def test_a_killed_workers_job_is_done_by_the_next(client: TestClient, url: str, photos: Path) -> None:

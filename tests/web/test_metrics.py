@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from deertrack.entry.web.app import make_app
+from deertrack.settings import Settings
 from deertrack.storage.db import Database
 from deertrack.storage.jobs import JobQueue
 
@@ -19,7 +20,7 @@ Sample = Callable[..., float | None]
 
 @pytest.fixture
 def client(db: Database) -> Iterator[TestClient]:
-    app = make_app(db, JobQueue(db.url), token=TOKEN, photos=None, hosts=["testserver"])
+    app = make_app(Settings(api_token=TOKEN, hosts="testserver"), db, JobQueue(db.url))
     with TestClient(app, headers={"Authorization": f"Bearer {TOKEN}"}) as client:
         yield client
 

@@ -9,8 +9,6 @@ from deertrack.domain.errors import InputError
 from deertrack.entry.cli.console import err
 from deertrack.entry.cli.options import Home, settings_for
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 def serve_command(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -24,22 +22,16 @@ def serve_command(
     """
     import uvicorn
 
-    from deertrack.entry.web.app import make_app
+    from deertrack.entry.web.app import LOOPBACK, make_app
 
     settings = settings_for(home)
-    if host not in _LOOPBACK and not settings.api_token:
+    if host not in LOOPBACK and not settings.api_token:
         raise InputError(
             f"listening on {host} lets others in, so a token is needed",
             hint="Set DEERTRACK_API_TOKEN to a long random text, or leave --host out.",
         )
     with wiring.open_database(settings) as db:
-        app = make_app(
-            db,
-            wiring.job_queue(db),
-            token=settings.api_token,
-            photos=settings.photos,
-            hosts=[*_LOOPBACK, *(name for name in settings.hosts.split(",") if name)],
-        )
+        app = make_app(settings, db, wiring.job_queue(db))
         err.print(f"Open http://{host}:{port} (Ctrl-C stops)")
         uvicorn.run(app, host=host, port=port, log_level="warning")
 

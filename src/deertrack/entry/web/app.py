@@ -1,114 +1,84 @@
-"""The API's routes: each parses, calls one service, and answers."""
+"""The web application: its routes, who may use them, and how errors are told."""
 
 import hmac
-from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, Field
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from deertrack import __version__
 from deertrack.domain.errors import DatabaseError, DeertrackError, NotFoundError
-from deertrack.entry.web.metrics import Exporter
-from deertrack.services import individuals
-from deertrack.services.queue import defer_run, job_outcome
-from deertrack.services.report import make_report
+from deertrack.entry.web.access import Role, Who
+from deertrack.entry.web.api import (
+    accounts,
+    audit,
+    catalogue,
+    dashboard,
+    detections,
+    edits,
+    individuals,
+    jobs,
+    photos,
+    reviews,
+    stations,
+    uploads,
+    versions,
+)
+from deertrack.entry.web.pages import account, history, home, ingest
+from deertrack.entry.web.pages import dashboard as dashboard_pages
+from deertrack.entry.web.pages import individuals as individual_pages
+from deertrack.entry.web.pages import review as review_pages
+from deertrack.entry.web.pages import versions as version_pages
+from deertrack.entry.web.site import Site
+from deertrack.entry.web.templating import STATIC
+from deertrack.services.individuals import overview
+from deertrack.settings import Settings
 from deertrack.storage.db import Database
 from deertrack.storage.jobs import JobQueue
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_PARTS = (
+    accounts, audit, catalogue, dashboard, detections, edits, individuals, jobs, photos, reviews, stations,
+    uploads, versions, account, history, home, ingest, dashboard_pages, individual_pages, review_pages,
+    version_pages,
+)  # fmt: skip
 
-class RunOrder(BaseModel):
-    """Folders to work on, as the workers see them."""
 
-    photos: list[Path] = Field(min_length=1, description="Folders or photos.")
-    detections: Path | None = Field(default=None, description="MegaDetector or SpeciesNet results.")
-    whole_photo: bool = Field(default=False, description="Every photo is cropped to one animal already.")
-
-
-def make_app(
-    db: Database, queue: JobQueue, *, token: str | None, photos: Path | None, hosts: list[str]
-) -> FastAPI:
-    """The application.
-
-    Args:
-        token: every request but /health must carry it (``Authorization: Bearer …``); None asks for none.
-        photos: the only folder that a run may read; None for any.
-        hosts: names that this server answers to, against pages elsewhere that point their names at us.
-    """
+def make_app(settings: Settings, db: Database, queue: JobQueue) -> FastAPI:
+    """The application."""
+    site = Site(settings, db, queue)
     # No /docs page: it would load its scripts from a network. /openapi.json is there.
     app = FastAPI(title="deertrack", version=__version__, docs_url=None, redoc_url=None)
+    # Against pages elsewhere that point their names at us.
+    hosts = [*LOOPBACK, *(name for name in settings.hosts.split(",") if name)]
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.add_exception_handler(DeertrackError, _problem)  # type: ignore[arg-type]
+
+    @app.middleware("http")
+    async def identify(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        request.state.who = _who(request, settings.api_token)
+        return await call_next(request)
 
     @app.get("/health")
     def health() -> dict[str, str]:
         """Whether the database answers."""
-        individuals.overview(db)
+        overview(db)
         return {"status": "ok"}
 
-    app.include_router(_routes(db, queue, photos), dependencies=[Depends(_guard(token))])
+    for part in _PARTS:
+        app.include_router(part.routes(site))
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
 
 
-def _routes(db: Database, queue: JobQueue, photos: Path | None) -> APIRouter:
-    router = APIRouter()
-    exporter = Exporter(db)
-
-    @router.get("/", response_class=HTMLResponse)
-    def page() -> str:
-        """The report: every individual with its photos."""
-        return make_report(db)
-
-    @router.get("/api/v1/status")
-    def status() -> dict[str, Any]:
-        """What the catalogue holds."""
-        return asdict(individuals.overview(db))
-
-    @router.get("/api/v1/individuals")
-    def list_individuals(status: str = "active") -> list[dict[str, Any]]:
-        """All known individuals."""
-        return [asdict(individual) for individual in individuals.list_individuals(db, status=status)]
-
-    @router.get("/api/v1/individuals/{number}")
-    def show_individual(number: int) -> dict[str, Any]:
-        """One individual with its sightings and photos."""
-        return asdict(individuals.show_individual(db, str(number)))
-
-    @router.post("/api/v1/runs", status_code=202)
-    def order_run(order: RunOrder) -> dict[str, int]:
-        """Put a run over folders of photos into the queue."""
-        job = defer_run(queue, order.photos, order.detections, whole_photo=order.whole_photo, below=photos)
-        return {"job": job}
-
-    @router.get("/api/v1/runs/{job}")
-    def show_run(job: int) -> dict[str, Any]:
-        """Where a queued run stands, and its report once it has ended."""
-        return {"job": job, "status": queue.status(job), "outcome": job_outcome(db, job)}
-
-    @router.get("/metrics")
-    def metrics(request: Request) -> Response:
-        """Everything that Prometheus may watch."""
-        body, content_type = exporter.scrape(request.headers.get("accept", ""))
-        return Response(body, media_type=content_type)
-
-    return router
-
-
-def _guard(token: str | None) -> Callable[..., None]:
-    bearer = HTTPBearer(auto_error=False)
-
-    def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
-        if token is None:
-            return
-        if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
-            raise HTTPException(401, "a valid token is needed", {"WWW-Authenticate": "Bearer"})
-
-    return check
+def _who(request: Request, token: str | None) -> Who | None:
+    if token is None:
+        return Who("user", Role.ADMIN)
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    right = scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), token.encode())
+    return Who("token", Role.ADMIN) if right else None
 
 
 def _problem(_: Request, error: DeertrackError) -> JSONResponse:

@@ -1,0 +1,1 @@
+"""The JSON API: each module gives the routes of one part; all below /api/v1."""

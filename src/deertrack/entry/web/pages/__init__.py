@@ -1,0 +1,1 @@
+"""The pages that people see: each module gives the routes of one part."""

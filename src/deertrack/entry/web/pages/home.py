@@ -1,0 +1,27 @@
+"""The first page, and the report."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from deertrack.entry.web.access import Viewer
+from deertrack.entry.web.site import Site
+from deertrack.entry.web.templating import page
+from deertrack.services.individuals import overview
+from deertrack.services.report import make_report
+
+
+def routes(site: Site) -> APIRouter:
+    """The first page and the report."""
+    router = APIRouter()
+
+    @router.get("/", response_class=HTMLResponse)
+    def home(request: Request, _: Viewer) -> HTMLResponse:
+        """Where things stand, and what to do next."""
+        return page(request, "home.html", overview=overview(site.db))
+
+    @router.get("/report", response_class=HTMLResponse)
+    def report(_: Viewer) -> str:
+        """The report: every individual with its photos, as one page to keep."""
+        return make_report(site.db)
+
+    return router
