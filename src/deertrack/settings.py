@@ -25,6 +25,10 @@ class Settings(BaseSettings):
     threads: int | None = Field(default=None, ge=1, le=256)
     api_token: str | None = Field(default=None, min_length=16)
     hosts: str = ""  # names that `serve` answers to, with commas between them
+    login: bool | None = (
+        None  # whether `serve` asks who somebody is; by default it does where there is a token
+    )
+    https: bool = False  # people reach `serve` by https, through a proxy that may not say so
     photos: Path | None = None  # the only folder that runs asked for over HTTP may read
 
 

@@ -17,7 +17,8 @@ from deertrack.formats.calibration import CalibrationFile, Curve, read_calibrati
 from deertrack.formats.truth import TruthRow
 from deertrack.services.calibrate import Calibrated, calibrate
 from deertrack.services.identify import Matcher, alone, identify
-from deertrack.services.review import assign_new, import_names
+from deertrack.services.naming import import_names
+from deertrack.services.review import assign_new
 from deertrack.services.versions import active_calibration, keep_curves
 from deertrack.storage import catalogue, embeddings
 from deertrack.storage.db import Database

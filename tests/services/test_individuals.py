@@ -11,6 +11,7 @@ from deertrack.domain.names import friendly_name
 from deertrack.domain.records import Sex
 from deertrack.services.identify import Matcher, alone, identify
 from deertrack.services.individuals import list_individuals, overview, rename, show_individual
+from deertrack.storage import catalogue
 from deertrack.storage.db import Database
 
 HOUR = 3600
@@ -20,6 +21,8 @@ NOON = datetime(2025, 10, 1, 12, tzinfo=UTC)
 @pytest.fixture
 def herd(db: Database, stage: Any, seen: Any, matcher: Matcher) -> None:
     """Three individuals; the first one comes twice, to two stations. One sighting waits."""
+    with db.transaction() as connection:
+        catalogue.put_setting(connection, catalogue.ACTIVE_VERSION, stage.registered.version.name)
     stage.burst("Creek", 0, seen(1, likeness=1, sex=Sex.FEMALE), photos=3)
     stage.photo("Creek", HOUR, seen(2))
     stage.photo("Pond", 2 * HOUR, seen(1, likeness=0.98))

@@ -15,7 +15,8 @@ from deertrack.formats.truth import TruthRow
 from deertrack.services.checks import examine
 from deertrack.services.identify import Matcher, alone, identify
 from deertrack.services.individuals import rename
-from deertrack.services.review import Undecidable, assign, assign_new, import_names, reject, waiting
+from deertrack.services.naming import Undecidable, import_names
+from deertrack.services.review import assign, assign_new, reject, waiting
 from deertrack.storage import catalogue, embeddings, profiles, sightings, validations
 from deertrack.storage.db import Database
 

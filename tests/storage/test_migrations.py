@@ -195,7 +195,9 @@ def test_migrating_with_rows_keeps_them_and_rolling_back_too(empty_url: str) -> 
         # The specification's default, 'v1_resnet50', was a guess: a detection holds this very vector.
         assert (row["embedding_version"], row["single_model_id"]) == ("v1_x", 1)
         named = {"embedding_version", "single_model_id"}
-        assert {row[column] for column in new["deer"] - named} == {None}
+        unsaid = {"age_class": "unknown", "aliases": [], "sex_said": False}  # nobody said anything yet
+        assert {column: row[column] for column in unsaid} == unsaid
+        assert {row[column] for column in new["deer"] - named - set(unsaid)} == {None}
 
     # What only 011 has room for goes with it; everything else stays.
     execute(empty_url, "UPDATE deer SET feature_vector_multiscale = feature_vector, embedding_version = 'v2'")

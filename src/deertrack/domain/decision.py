@@ -4,6 +4,7 @@ Thresholds are probabilities, never wished-for numbers of deer. The default lean
 animal rather than one record for two: a merge can be suggested later, a wrong mixture is hard to take apart.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -157,3 +158,12 @@ def without(belief: Belief, vetoed: frozenset[int]) -> Belief:
         belief.new / left,
         belief.others / left,
     )
+
+
+def worth_asking(belief: Belief) -> float:
+    """What a person's answer would tell, in bits: the entropy of who it is (Shannon 1948).
+
+    0 where the machine is sure. Known individuals further down (``others``) count as one possibility.
+    """
+    possible = [*(c.probability for c in belief.candidates), belief.new, belief.others]
+    return -sum(p * math.log2(p) for p in possible if p > 0)

@@ -1,5 +1,7 @@
 """Every error a user may meet. The message says what was expected and what came; the hint says what to do."""
 
+from typing import Any
+
 
 class DeertrackError(Exception):
     """Base of all errors that deertrack raises on purpose; shown to people without a traceback.
@@ -39,6 +41,10 @@ class DatabaseError(DeertrackError):
     """The database cannot be reached, or refuses what was asked."""
 
 
+class UnstorableError(DatabaseError):
+    """A value came that no column can hold: a number beyond 64 bits, a text with a NUL. The database is well."""
+
+
 class ServerError(DatabaseError):
     """The embedded PostgreSQL server cannot be started, reached or stopped."""
 
@@ -49,3 +55,23 @@ class MigrationError(DatabaseError):
 
 class NotFoundError(DeertrackError):
     """No individual, station or photo goes by that name or number."""
+
+
+class ConflictError(DeertrackError):
+    """Somebody else changed meanwhile what was to be changed. ``current`` is how it is now, in JSON's types."""
+
+    def __init__(self, message: str, *, current: dict[str, Any], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.current = current
+
+
+class TooLargeError(InputError):
+    """More was sent, or is packed into what was sent, than will be taken."""
+
+
+class NoSpaceError(DeertrackError):
+    """The disk has no room for what was to be kept."""
+
+
+class StoppedError(DeertrackError):
+    """A person stopped a job. What it had done is kept."""

@@ -59,6 +59,22 @@ class Chart:
         """A dot at (x, y)."""
         return f'<circle class="{css}" cx="{self.px(x)}" cy="{self.py(y)}" r="{radius}"/>'
 
+    def bar(self, left: float, right: float, low: float, high: float, *, fill: str, tip: str) -> str:
+        """A bar from ``low`` up to ``high``; browsers show ``tip`` to whoever points at it."""
+        start, end, top = self.px(left), self.px(right), self.py(high)
+        return (
+            f'<rect fill="{fill}" x="{start}" y="{top}" width="{max(end - start, 1):.2f}" '
+            f'height="{self.py(low) - top:.2f}"><title>{escape(tip)}</title></rect>'
+        )
+
+    def whisker(self, x: float, low: float, high: float, stroke: str, tip: str) -> str:
+        """An interval at x."""
+        at, bottom, top = self.px(x), self.py(low), self.py(high)
+        return (
+            f'<line stroke="{stroke}" stroke-width="2" x1="{at}" x2="{at}" y1="{bottom}" y2="{top}">'
+            f"<title>{escape(tip)}</title></line>"
+        )
+
     def upright(self, x: float, text: str) -> str:
         """A dashed line up from x, with a word at its top."""
         at, left = self.px(x), self.x.place(x) > 0.8
@@ -119,6 +135,56 @@ def interval_bar(value: float, low: float | None, high: float | None) -> Markup:
         f'<line class="{css}" x1="{place(low)}" x2="{place(high)}" y1="9" y2="9"/>'
         f'<circle class="{css}" cx="{place(value)}" cy="9" r="4"/></svg>'
     )
+
+
+def heat_map(
+    rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], title: str
+) -> Markup:
+    """Numbers as shades of one colour.
+
+    Args:
+        rows, columns: names; those of columns may be empty where a name would be too much.
+        values: (rows, columns), not negative; the largest gets the full colour, nought none.
+    """
+    width, cell, left = 420, 18, 108
+    step = (width - left) / (len(columns) or 1)
+    most = max((value for row in values for value in row), default=0) or 1
+    marks = [
+        f'<text x="{left + (i + 0.5) * step:.1f}" y="11" text-anchor="middle">{escape(name)}</text>'
+        for i, name in enumerate(columns)
+        if name
+    ]
+    for j, (name, row) in enumerate(zip(rows, values, strict=True)):
+        y = 17 + j * cell
+        short = name if len(name) <= 15 else f"{name[:14]}…"
+        marks.append(f'<text x="{left - 7}" y="{y + 13}" text-anchor="end">{escape(short)}</text>')
+        marks += [
+            f'<rect class="cell" x="{left + i * step:.1f}" y="{y}" width="{max(step - 1, 0.5):.1f}" '
+            f'height="{cell - 1}" fill="var(--leaf)" fill-opacity="{0.12 + 0.88 * value / most:.2f}">'
+            f"<title>{escape(name)}: {value:g}</title></rect>"
+            for i, value in enumerate(row)
+            if value
+        ]
+        marks.append(
+            f'<line class="grid" x1="{left}" x2="{width}" y1="{y + cell - 0.5}" y2="{y + cell - 0.5}"/>'
+        )
+    # Every number above is ours and every word escaped.
+    return Markup(  # noqa: S704
+        f'<svg viewBox="0 0 {width} {20 + len(rows) * cell}" role="img" aria-label="{escape(title)}">'
+        f"{''.join(marks)}</svg>"
+    )
+
+
+def legend(entries: Sequence[tuple[str, str]]) -> Markup:
+    """What the colours of a chart mean: (colour, word) each."""
+    marks, x = [], _LEFT
+    for fill, word in entries:
+        marks.append(
+            f'<rect fill="{fill}" x="{x}" y="3" width="11" height="11" rx="2"/>'
+            f'<text x="{x + 16}" y="13">{escape(word)}</text>'
+        )
+        x += 30 + 7 * len(word)
+    return Markup(f'<svg viewBox="0 0 420 17" aria-hidden="true">{"".join(marks)}</svg>')  # noqa: S704 (as above)
 
 
 def nice_ticks(low: float, high: float, about: int = 6) -> list[float]:

@@ -117,6 +117,23 @@ def identify(db: Database, deciders: Deciders, *, progress: Progress = SILENT) -
     return outcome
 
 
+def decide_encounter(connection: Connection, deciders: Deciders, sighting_id: int) -> Identified:
+    """Decide about what is undecided in a sighting's encounter, in a transaction that is under way.
+
+    Raises:
+        VersionChangedError: the catalogue was cut over since the deciders were made.
+    """
+    lock_choice(connection, deciders)
+    outcome = Identified()
+    unseen = {
+        m.registered.version.name: gallery.count_incomparable(connection, m.registered)
+        for m in deciders.matchers
+    }
+    encounter_id = sightings.encounter_of(connection, sighting_id)
+    _decide_encounter(connection, deciders, encounter_id, unseen, outcome)
+    return outcome
+
+
 def lock_choice(connection: Connection, deciders: Deciders) -> None:
     """Take the lock that decisions and cut-overs share, and insist that nobody cut over since we began."""
     sightings.lock_deciding(connection)

@@ -235,8 +235,8 @@ def _follow(
             detail: dict[str, object] = {"from": deer.before, "to": deer.after, "reason": REASON}
             others = [other for other in went.get(deer.deer_id, ()) if other != deer.deer_id]
             names = tuple(sorted(name[other] for other in others if other is not None))
-            if after == "retired" and len(others) == len(names) == 1:
-                tracks.merge_away(connection, deer.deer_id)
+            if after == "retired" and len(others) == len(names) == 1 and others[0] is not None:
+                tracks.merge_away(connection, deer.deer_id, into=others[0])
                 after, detail = "merged", detail | {"to": "merged", "into": others[0]}
                 done.united.append((deer.name, names[0]))
             elif after == "retired":

@@ -29,7 +29,7 @@ from deertrack.services.ingest import (
     storable,
 )
 from deertrack.services.progress import SILENT, Progress
-from deertrack.storage import catalogue, images
+from deertrack.storage import catalogue, embeddings, images, profiles
 from deertrack.storage.db import Database
 from deertrack.vision.embedder import Embedder
 
@@ -133,30 +133,71 @@ def run(
             files = files or _detect(ingested, request)
             detected = apply_detections(db, photos, ingested.catalogued, files, progress=progress)
     report.problems += [Problem(str(file.path), entry) for file in files for entry in file.skipped]
+    report.problems += [*ingested.problems, *detected.problems]
+    unreadable = _embed_and_decide(db, report, make_embedder, make_deciders, progress)
+    report.photos_found, report.photos_new = ingested.found, ingested.new
+    report.photos_known, report.duplicates = ingested.known, len(ingested.duplicates)
+    report.detections, report.without_detections = detected.detections, detected.without_result
+    report.unreadable = len({p.path for p in [*ingested.problems, *unreadable]})
+    _close(db, report)
+    return report
+
+
+def catch_up(
+    db: Database,
+    make_embedder: Callable[[str], Embedder],
+    make_deciders: Callable[[Database], Deciders],
+    *,
+    progress: Progress = SILENT,
+) -> RunReport:
+    """Embed, group and decide what waits for it without reading any folder: boxes that people drew.
+
+    The arguments are those of :func:`run`.
+    """
+    report = RunReport()
+    unreadable = _embed_and_decide(db, report, make_embedder, make_deciders, progress)
+    report.unreadable = len({p.path for p in unreadable})
+    _close(db, report)
+    return report
+
+
+def _embed_and_decide(
+    db: Database,
+    report: RunReport,
+    make_embedder: Callable[[str], Embedder],
+    make_deciders: Callable[[Database], Deciders],
+    progress: Progress,
+) -> list[Problem]:
+    """The stages after the detector; returns the photos that could not be read."""
     deciders = make_deciders(db)
     embedded = []
+    with db.transaction() as connection:
+        redrawn = embeddings.individuals_pending(connection, deciders.models)
     with _timed(report, "embed"):
         for matcher in deciders.matchers:  # both arms of an A/B test, once where they share a pack
             load = partial(make_embedder, matcher.registered.version.name)
             embedded.append(embed_pending(db, load, matcher.registered, progress=progress))
+    if redrawn:  # they are known by their new boxes from now on
+        with db.transaction() as connection:
+            profiles.refresh_profiles(connection, deer_ids=redrawn)
     with _timed(report, "identify"):
         identified = identify(db, deciders, progress=progress)
-    report.photos_found, report.photos_new = ingested.found, ingested.new
-    report.photos_known, report.duplicates = ingested.known, len(ingested.duplicates)
-    report.detections, report.without_detections = detected.detections, detected.without_result
     report.embedded = sum(outcome.detections for outcome in embedded)
     report.encounters, report.tracks = identified.encounters, identified.tracks
     report.matched, report.new, report.review = identified.matched, identified.new, identified.review
     report.unseen = identified.unseen
-    unreadable = dict.fromkeys(p for outcome in embedded for p in outcome.problems)
-    report.problems += [*ingested.problems, *detected.problems, *unreadable]
-    report.unreadable = len({p.path for p in [*ingested.problems, *unreadable]})
+    unreadable = list(dict.fromkeys(p for outcome in embedded for p in outcome.problems))
+    report.problems += unreadable
+    return unreadable
+
+
+def _close(db: Database, report: RunReport) -> None:
+    """What the catalogue holds now; a line in its trail if that changed."""
     with db.transaction() as connection:
         report.catalogue = catalogue.totals(connection)
         if not report.nothing_new:
             counts = {key: value for key, value in asdict(report).items() if key != "problems"}
             catalogue.add_event(connection, "machine", "run", "catalogue", counts)
-    return report
 
 
 def _detection_files(db: Database, photos: Sequence[FoundPhoto], request: RunRequest) -> list[DetectionsFile]:

@@ -15,6 +15,8 @@ from deertrack.storage.queries import load_queries
 
 _SQL = load_queries("catalogue")
 
+LONGEST_NAME = 80
+
 # Keys of catalogue-wide settings.
 ACTIVE_VERSION = "active_version"
 CALIBRATION = "calibration"  # by version: a calibration file with its curve
@@ -102,6 +104,18 @@ def find_individual(connection: Connection, text: str) -> Individual:
     return list_individuals(connection, status="all", only=row["id"])[0]
 
 
+def described(connection: Connection, deer_id: int) -> dict[str, Any]:
+    """What people can say of an individual: notes, sex, sex_said, age_class, aliases, status."""
+    row = connection.execute(_SQL["described"], {"id": deer_id}).fetchone()
+    assert row is not None
+    return row
+
+
+def describe_individual(connection: Connection, deer_id: int, fields: Mapping[str, Any]) -> None:
+    """Keep what people say of an individual: all of :func:`described`."""
+    connection.execute(_SQL["describe_deer"], {**fields, "id": deer_id})
+
+
 def rename_individual(connection: Connection, individual: Individual, name: str, *, actor: str) -> None:
     """Give an individual another name; the old one stays in the events.
 
@@ -109,8 +123,8 @@ def rename_individual(connection: Connection, individual: Individual, name: str,
         InputError: an empty name, or one that another individual has.
     """
     name = " ".join(name.split())
-    if not name or len(name) > 80:
-        raise InputError(f"expected a name of 1 to 80 characters, got {len(name)}")
+    if not 0 < len(name) <= LONGEST_NAME:
+        raise InputError(f"expected a name of 1 to {LONGEST_NAME} characters, got {len(name)}")
     other = connection.execute(_SQL["find_deer"], {"text": name}).fetchone()
     if name.isdigit() or (other is not None and other["id"] != individual.id):
         raise InputError(f"the name {name!r} is taken or is a number", hint="Choose another name.")
@@ -181,6 +195,12 @@ def get_setting(connection: Connection, key: str) -> Any:
     """The value of a catalogue-wide setting, or None."""
     row = connection.execute(_SQL["get_setting"], {"key": key}).fetchone()
     return row["value"] if row else None
+
+
+def settings_changed_at(connection: Connection) -> datetime | None:
+    """When a setting that decisions depend on changed last; None while there is none."""
+    row = connection.execute(_SQL["settings_changed_at"], {"passing": [JOINT_PLAN]}).fetchone()
+    return row["at"] if row else None
 
 
 def put_setting(connection: Connection, key: str, value: object) -> None:

@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from deertrack.domain.errors import DatabaseError
+from deertrack.domain.errors import DatabaseError, UnstorableError
 
 Connection = psycopg.Connection[DictRow]
 
@@ -110,5 +110,10 @@ def translated_errors() -> Iterator[None]:
             f"cannot work with the database: {str(error).strip()}",
             hint="Check DATABASE_URL, or unset it to use the embedded server (`deertrack db status`).",
         ) from error
+    except psycopg.errors.NumericValueOutOfRange as error:
+        raise UnstorableError(f"a number that no column can hold: {str(error).strip()}") from error
     except psycopg.Error as error:
-        raise DatabaseError(f"the database refused a statement: {str(error).strip()}") from error
+        # What the driver itself refuses has no code of the server's.
+        unsendable = isinstance(error, psycopg.DataError) and error.sqlstate is None
+        kind = UnstorableError if unsendable else DatabaseError
+        raise kind(f"the database refused a statement: {str(error).strip()}") from error

@@ -124,6 +124,12 @@ def pending_images(connection: Connection, models: Sequence[int]) -> list[int]:
     return [row["image_id"] for row in rows]
 
 
+def individuals_pending(connection: Connection, models: Sequence[int]) -> list[int]:
+    """Ids of individuals with boxes that a person drew and that lack vectors."""
+    rows = connection.execute(_SQL["individuals_pending"], {"models": list(models)})
+    return [row["deer_id"] for row in rows]
+
+
 def as_pending(row: Mapping[str, Any]) -> PendingPhoto:
     """A row with image_id, paths, detection_ids and boxes."""
     return PendingPhoto(

@@ -161,9 +161,9 @@ def ensure_stations(connection: Connection, names: Sequence[str], *, timezone: s
     return {row["name"]: row["id"] for row in connection.execute(_SQL["station_ids"], {"names": list(names)})}
 
 
-def list_stations(connection: Connection) -> list[dict[str, Any]]:
-    """All stations with how many photos they took, and when, by name."""
-    return connection.execute(_SQL["list_stations"]).fetchall()
+def list_stations(connection: Connection, *, only: int | None = None) -> list[dict[str, Any]]:
+    """All stations with how many photos they took, and when, by name. ``only`` the one with this id."""
+    return connection.execute(_SQL["list_stations"], {"id": only}).fetchall()
 
 
 def get_station(connection: Connection, name: str) -> Station:

@@ -1,21 +1,32 @@
 """The job queue: procrastinate on the catalogue's own PostgreSQL, so that any number of hosts share the work."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from procrastinate import App, JobContext, PsycopgConnector, SyncPsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, JobAborted
 
-from deertrack.domain.errors import NotFoundError
-from deertrack.storage.db import translated_errors
+from deertrack.domain.errors import NotFoundError, StoppedError
+from deertrack.storage.db import translated_errors as database_errors
 
 # A task gets its job's number and the arguments that it was deferred with.
 Task = Callable[[int, dict[str, Any]], None]
 
 # Any number will do, as long as it stays: two processes must ask for the same one.
 _SCHEMA_LOCK = 0x0DEE_0070
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """The same where the library put the driver's error into one of its own."""
+    with database_errors():
+        try:
+            yield
+        except ConnectorException as error:
+            raise error.__cause__ or error from None
 
 
 class JobQueue:
@@ -57,6 +68,11 @@ class JobQueue:
                 raise NotFoundError(f"there is no job {job_id}")
             return str(app.job_manager.get_job_status(job_id).value)
 
+    def stop(self, job_id: int) -> bool:
+        """Take a waiting job out of the queue, or ask a running one to stop; whether there was anything to stop."""
+        with translated_errors(), self._plain_app().open() as app:
+            return app.job_manager.cancel_job_by_id(job_id, abort=True)
+
     def work(self, tasks: Mapping[str, Task], *, until_empty: bool = False) -> None:
         """Run jobs until SIGINT or SIGTERM (the job in hand is finished first), or until none is left."""
         app = App(connector=PsycopgConnector(conninfo=self._url))
@@ -82,7 +98,10 @@ class JobQueue:
 def _register(app: App, name: str, task: Task) -> None:
     @app.task(name=name, pass_context=True)
     def run(context: JobContext, arguments: dict[str, Any]) -> None:
-        task(context.job.id or 0, arguments)
+        try:
+            task(context.job.id or 0, arguments)
+        except StoppedError as error:
+            raise JobAborted from error
 
 
 async def _work(app: App, *, until_empty: bool) -> None:

@@ -50,16 +50,28 @@ class WaitingSighting:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Who a sighting is now (None: nobody yet), the outcome of the last decision, and whether a person made it."""
+    """Who a sighting is now (None: nobody yet), and the last decision about it (None: there is none).
+
+    Of that: its outcome, who made it, and whether that was a person.
+    """
 
     sighting_id: int
     state: str
     deer_id: int | None
     number: int | None
     name: str | None
+    sex: str
+    decision: int | None
     outcome: str | None
+    actor: str | None
     by_person: bool
     best_detection: int
+
+    @property
+    def revision(self) -> str:
+        """Another one as soon as anybody decides anything about the sighting."""
+        said = f"{self.decision or 0}-{self.sex}"
+        return f"{self.sighting_id}-{self.state.replace(' ', '_')}-{self.deer_id or 0}-{said}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +215,35 @@ def record_rejection(connection: Connection, standing: Standing, deer_id: int, *
     return news
 
 
+def record_unidentifiable(
+    connection: Connection, sighting_id: int, *, actor: str, registered: RegisteredVersion
+) -> None:
+    """A person says that nobody can tell who a sighting is; call :func:`refresh_individuals` for who it was.
+
+    Args:
+        registered: the version to log where the machine never decided.
+    """
+    version = registered.version
+    parameters = {
+        "sighting_id": sighting_id,
+        "actor": actor,
+        "version": version.name,
+        "fingerprints": Jsonb({o: version.fingerprints[o] for o in version.search_outputs}),
+    }
+    for query in ("log_unidentifiable", "set_unidentifiable"):
+        connection.execute(_SQL[query], parameters)
+
+
+def set_sex(connection: Connection, sighting_id: int, sex: Sex) -> None:
+    """A person says which sex a sighting shows."""
+    connection.execute(_SQL["set_sex"], {"sighting_id": sighting_id, "sex": sex})
+
+
+def make_undecided(connection: Connection, sighting_id: int) -> None:
+    """Let a sighting be decided about anew; call :func:`refresh_individuals` for who it was."""
+    connection.execute(_SQL["make_undecided"], {"sighting_id": sighting_id})
+
+
 def name_new(connection: Connection, deer_id: int, name: str) -> None:
     """Name an individual that was made just now. The name must be free, and none that reads as a number."""
     connection.execute(_SQL["name_new"], {"deer_id": deer_id, "name": name})
@@ -223,3 +264,37 @@ def refresh_individuals(connection: Connection, deer_ids: Sequence[int]) -> list
     query = _SQL["refresh_individuals"].format(profile=sql.SQL(", ").join(columns))
     rows = connection.execute(query, {"deer_ids": list(deer_ids)})
     return sorted((Refreshed(**row) for row in rows), key=lambda r: r.deer_id)
+
+
+def sightings_of(connection: Connection, deer_id: int) -> list[int]:
+    """An individual's sightings by id."""
+    return [row["id"] for row in connection.execute(_SQL["sightings_of"], {"deer_id": deer_id})]
+
+
+def encounters_of(connection: Connection, sighting_ids: Sequence[int]) -> list[int]:
+    """The encounters of these sightings."""
+    rows = connection.execute(_SQL["encounters_of"], {"sighting_ids": list(sighting_ids)})
+    return [row["encounter_id"] for row in rows]
+
+
+def mark_merged(connection: Connection, deer_id: int, *, into: int) -> None:
+    """An individual turned out to be another; its sightings must be handed over next."""
+    connection.execute(_SQL["mark_merged"], {"deer_id": deer_id, "into": into})
+
+
+def rejected_by(connection: Connection, deer_id: int) -> list[int]:
+    """The sightings that a person said are not this individual."""
+    return [row["sighting_id"] for row in connection.execute(_SQL["rejected_by"], {"deer_id": deer_id})]
+
+
+def share_rejections(
+    connection: Connection, sighting_ids: Sequence[int], deer_id: int, *, actor: str
+) -> None:
+    """These sightings are not that individual."""
+    parameters = {"sighting_ids": list(sighting_ids), "deer_id": deer_id, "actor": actor}
+    connection.execute(_SQL["share_rejections"], parameters)
+
+
+def drop_rejections(connection: Connection, sighting_ids: Sequence[int], deer_id: int) -> None:
+    """Forget that these sightings are not that individual."""
+    connection.execute(_SQL["drop_rejections"], {"sighting_ids": list(sighting_ids), "deer_id": deer_id})

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from deertrack.domain.decision import Decision, Policy
+from deertrack.domain.decision import Decision, Policy, worth_asking
 from deertrack.domain.records import Box, Sex
 from deertrack.domain.travel import CLOCK_ERROR, HORIZON, TOP_SPEED
 from deertrack.domain.trial import Arm
@@ -133,6 +133,13 @@ def undecided_encounters(connection: Connection) -> list[int]:
     return [row["id"] for row in connection.execute(_SQL["undecided_encounters"])]
 
 
+def encounter_of(connection: Connection, sighting_id: int) -> int:
+    """The encounter of a sighting that there is."""
+    row = connection.execute(_SQL["encounter_of"], {"id": sighting_id}).fetchone()
+    assert row is not None
+    return int(row["encounter_id"])
+
+
 def lock_deciding(connection: Connection) -> None:
     """Wait until no other worker decides; held until the transaction ends."""
     connection.execute(_SQL["decide_lock"], {"key": _DECIDE_LOCK})
@@ -206,7 +213,12 @@ def record_decision(
     )
     connection.execute(
         _SQL["set_sighting_state"],
-        {"sighting_id": sighting_id, "deer_id": deer_id, "state": "assigned" if deer_id else "review"},
+        {
+            "sighting_id": sighting_id,
+            "deer_id": deer_id,
+            "state": "assigned" if deer_id else "review",
+            "priority": None if deer_id else worth_asking(decision.belief),
+        },
     )
 
 

@@ -104,9 +104,9 @@ def all_rejections(connection: Connection) -> list[Pair]:
     return [(row["sighting_id"], row["deer_id"]) for row in connection.execute(_SQL["rejections"])]
 
 
-def merge_away(connection: Connection, deer_id: int) -> None:
-    """Mark an individual without sightings as merged."""
-    connection.execute(_SQL["merge_away"], {"deer_id": deer_id})
+def merge_away(connection: Connection, deer_id: int, *, into: int) -> None:
+    """Mark an individual without sightings as merged into another."""
+    connection.execute(_SQL["merge_away"], {"deer_id": deer_id, "into": into})
 
 
 def _searched(registered: RegisteredVersion) -> list[int]:

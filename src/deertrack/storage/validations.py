@@ -9,6 +9,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from deertrack.domain.embedding import EmbeddingVersion, Output
+from deertrack.domain.errors import NotFoundError
 from deertrack.domain.records import Box, Sex
 from deertrack.storage.db import Connection
 from deertrack.storage.embeddings import RegisteredVersion
@@ -65,6 +66,19 @@ class StoredValidation:
     weights: Mapping[str, float]
     outcome: str
     report: Mapping[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationHead:
+    """A stored validation without its report; ``sentence`` is its verdict in words."""
+
+    id: int
+    new_version: str
+    old_version: str
+    weights: Mapping[str, float]
+    outcome: str
+    sentence: str
     created_at: datetime
 
 
@@ -145,6 +159,23 @@ def add_validation(
     ).fetchone()
     assert row is not None
     return int(row["id"])
+
+
+def find_validation(connection: Connection, number: int) -> StoredValidation:
+    """A validation by its number.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    row = connection.execute(_SQL["find_validation"], {"id": number}).fetchone()
+    if row is None:
+        raise NotFoundError(f"there is no validation {number}")
+    return StoredValidation(**row)
+
+
+def list_validations(connection: Connection) -> list[ValidationHead]:
+    """All validations without their reports, newest first."""
+    return [ValidationHead(**row) for row in connection.execute(_SQL["list_validations"])]
 
 
 def latest_validation(connection: Connection, new: str, old: str | None = None) -> StoredValidation | None:

@@ -126,6 +126,11 @@ class Photo:
             camera=model if model.startswith(make) else f"{make} {model}".strip(),
         )
 
+    @property
+    def upright_jpeg(self) -> bytes | None:
+        """The file itself where it is a JPEG that needs no turning."""
+        return self._data if self._format in _JPEG and self._tags.get(_ORIENTATION, 1) not in _TURNS else None
+
     def decode(self, shrink: int = 1) -> Pixels:
         """The pixels. See ``decode``."""
         if shrink not in SHRINKS:

@@ -12,7 +12,20 @@ from rich.markup import escape
 
 from deertrack import __version__
 from deertrack.domain.errors import DeertrackError
-from deertrack.entry.cli import db, deer, models, reid, report, review, sample, serve, stations, status, train
+from deertrack.entry.cli import (
+    db,
+    deer,
+    models,
+    reid,
+    report,
+    review,
+    sample,
+    serve,
+    stations,
+    status,
+    train,
+    users,
+)
 from deertrack.entry.cli.console import err, out
 from deertrack.entry.cli.evaluate import evaluate_command
 from deertrack.entry.cli.run import run_command
@@ -39,6 +52,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")
 app.add_typer(db.app, name="db")
 app.add_typer(reid.app, name="reid")
+app.add_typer(users.app, name="users")
 
 
 def _version(asked: bool) -> None:

@@ -20,7 +20,9 @@ from deertrack.entry.cli.console import (
 from deertrack.entry.cli.options import Home, Json, settings_for
 from deertrack.formats.truth import read_truth
 from deertrack.services import review
-from deertrack.services.review import Answered, Consequences, ImportedNames
+from deertrack.services.editing import Consequences
+from deertrack.services.naming import ImportedNames, import_names
+from deertrack.services.review import Answered
 from deertrack.storage.reviews import WaitingSighting
 
 app = typer.Typer(
@@ -162,7 +164,7 @@ def import_command(
     """
     truth = read_truth(file)
     with wiring.open_database(settings_for(home)) as db, progress_bars(quiet=json) as progress:
-        done = review.import_names(db, truth, actor=getuser(), dry_run=dry_run, progress=progress)
+        done = import_names(db, truth, actor=getuser(), dry_run=dry_run, progress=progress)
     if json:
         print_json(done)
     else:

@@ -1,5 +1,6 @@
 """``deertrack serve`` and ``deertrack worker``: the long-running processes."""
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -8,36 +9,73 @@ from deertrack import wiring
 from deertrack.domain.errors import InputError
 from deertrack.entry.cli.console import err
 from deertrack.entry.cli.options import Home, settings_for
+from deertrack.services.accounts import anybody
 
 
 def serve_command(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    login: Annotated[
+        bool | None,
+        typer.Option(
+            "--login/--no-login",
+            help="Whether to ask on this machine who somebody is. Default: where a token or hosts are set.",
+        ),
+    ] = None,
+    worker: Annotated[
+        bool,
+        typer.Option("--worker/--no-worker", help="Whether to do queued jobs too, in a process of its own."),
+    ] = True,
     home: Home = None,
 ) -> None:
-    """Serve the report page and a JSON API (described by /openapi.json).
+    """Serve the pages and a JSON API (described by /openapi.json).
 
-    On this machine only, unless --host says otherwise; then every request needs the token that
-    DEERTRACK_API_TOKEN holds, and DEERTRACK_HOSTS must list the names that the server answers to.
+    On this machine only and without logging in, unless --host says otherwise. Others log in with an account
+    (`deertrack users add`) or send the token that DEERTRACK_API_TOKEN holds; DEERTRACK_HOSTS lists the names
+    that the server answers to, as behind a proxy.
     """
     import uvicorn
 
     from deertrack.entry.web.app import LOOPBACK, make_app
+    from deertrack.entry.web.own_worker import own_worker
 
     settings = settings_for(home)
-    if host not in LOOPBACK and not settings.api_token:
+    asked = settings.login if login is None else login
+    local = host in LOOPBACK
+    if not local and asked is False:
         raise InputError(
-            f"listening on {host} lets others in, so a token is needed",
-            hint="Set DEERTRACK_API_TOKEN to a long random text, or leave --host out.",
+            f"listening on {host} lets others in, so they have to log in",
+            hint="Leave out --no-login (DEERTRACK_LOGIN=false), or --host.",
         )
+    # Names for this server are set where a proxy lets others in.
+    settings.login = not local or bool(settings.api_token or settings.hosts) if asked is None else asked
     with wiring.open_database(settings) as db:
+        if settings.login and not settings.api_token and not anybody(db):
+            raise InputError(
+                "nobody could log in: there is neither an account nor a token",
+                hint="Make an account (`deertrack users add NAME --role admin`), or set DEERTRACK_API_TOKEN to a "
+                "long random text.",
+            )
+        settings.hosts = f"{settings.hosts},{host}"
         app = make_app(settings, db, wiring.job_queue(db))
-        err.print(f"Open http://{host}:{port} (Ctrl-C stops)")
-        uvicorn.run(app, host=host, port=port, log_level="warning")
+        err.print(f"Open http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C stops)")
+        with own_worker(settings) if worker else nullcontext():
+            # Pages that follow a job hold their connection; they do not hold back the end.
+            uvicorn.run(
+                app,
+                host=host,
+                port=port,
+                log_level="warning",
+                server_header=False,
+                timeout_graceful_shutdown=3,
+            )
 
 
 def worker_command(
     until_empty: Annotated[bool, typer.Option("--until-empty", help="Stop when no job is left.")] = False,
+    owned: Annotated[
+        bool, typer.Option("--owned", hidden=True, help="Stop when standard input ends.")
+    ] = False,
     home: Home = None,
 ) -> None:
     """Do queued jobs. Any number of workers, on any number of hosts, may share one database.
@@ -46,4 +84,4 @@ def worker_command(
     """
     from deertrack.entry.worker import work
 
-    work(settings_for(home), until_empty=until_empty)
+    work(settings_for(home), until_empty=until_empty, owned=owned)

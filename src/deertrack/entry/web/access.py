@@ -1,26 +1,27 @@
 """Who asks, and what they may do."""
 
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
+from deertrack.domain.accounts import Role
 
-class Role(IntEnum):
-    """What somebody may do; each role may do what those before it may."""
-
-    VIEWER = 1
-    REVIEWER = 2
-    ADMIN = 3
+__all__ = ["Admin", "Reviewer", "Role", "Viewer", "Who"]
 
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who made a request. ``name`` signs every change."""
+    """Who made a request. ``name`` signs every change.
+
+    ``user_id`` is None where nobody logs in, and for the token of the environment; ``session`` is the secret of
+    the browser's session, None for a script with a token.
+    """
 
     name: str
     role: Role
+    user_id: int | None = None
+    session: str | None = field(default=None, repr=False)
 
 
 def _at_least(role: Role) -> object:
@@ -29,9 +30,7 @@ def _at_least(role: Role) -> object:
         if who is None:
             raise HTTPException(401, "log in first", {"WWW-Authenticate": "Bearer"})
         if who.role < role:
-            raise HTTPException(
-                403, f"this needs the role {role.name.lower()}; {who.name} is {who.role.name.lower()}"
-            )
+            raise HTTPException(403, f"this needs the role {role.word}; {who.name} is {who.role.word}")
         return who
 
     return Depends(check)

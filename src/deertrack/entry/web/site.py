@@ -1,7 +1,8 @@
 """What every route is handed: the catalogue, the queue, and the settings of this process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from deertrack.entry.web.deciding import Deciding
 from deertrack.settings import Settings
 from deertrack.storage.db import Database
 from deertrack.storage.jobs import JobQueue
@@ -14,3 +15,7 @@ class Site:
     settings: Settings
     db: Database
     queue: JobQueue
+    deciding: Deciding = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "deciding", Deciding(self.settings, self.db))

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from deertrack.domain.errors import InputError
+from deertrack.domain.errors import ConflictError, InputError
 from deertrack.services.lifecycle.reembed import overlaps
 from deertrack.services.versions import Tuning, get_tuning, put_tuning
 from deertrack.storage import catalogue, embeddings, gallery, profiles, sightings, validations
+from deertrack.storage import monitor as log
 from deertrack.storage.db import Connection, Database
 from deertrack.storage.embeddings import RegisteredVersion
 
@@ -39,6 +40,7 @@ def cut_over(
     reason: str,
     actor: str,
     share: float = 1.0,
+    expected: str | None = None,
 ) -> CutOver:
     """Let searches use ``target`` from now on: all of them, or those of a share of the encounters (A/B).
 
@@ -47,8 +49,10 @@ def cut_over(
         reason: why to go on without full coverage or a passing validation; empty to insist on both. It is kept
             with the event.
         share: of the encounters, in (0, 1]; below 1 it is an A/B test against the active version.
+        expected: what decided when the person looked (:func:`revision`); None for whatever it is now.
 
     Raises:
+        ConflictError: another version decides meanwhile than was expected.
         InputError: it is in use so already; individuals lack its vectors, or no stored validation of it against
             the active version passed, and no reason is given; or an A/B test of another version is under way.
     """
@@ -57,6 +61,7 @@ def cut_over(
     name = target.version.name
     with db.transaction() as connection:
         sightings.lock_deciding(connection)
+        _insist_on_revision(connection, expected)
         active = _active(connection)
         if active is None and share < 1:
             raise InputError("a catalogue that never ran has nothing to compare with", hint="Leave --ab out.")
@@ -89,17 +94,22 @@ def cut_over(
     return CutOver(name, before, len(changed), invisible, share)
 
 
-def roll_back(db: Database, *, actor: str) -> CutOver:
+def roll_back(db: Database, *, actor: str, expected: str | None = None) -> CutOver:
     """Back to the version that the last cut-over left; during an A/B test, back to the active version alone.
 
     Its vectors were never touched, so nothing is lost. Individuals that were met since may lack the older
     version's vectors; they are counted, and re-embedding with that version brings them back.
 
+    Args:
+        expected: as for :func:`cut_over`; without it, asking twice goes back twice.
+
     Raises:
+        ConflictError: another version decides meanwhile than was expected.
         InputError: there was no cut-over.
     """
     with db.transaction() as connection:
         sightings.lock_deciding(connection)
+        _insist_on_revision(connection, expected)
         test = catalogue.get_setting(connection, catalogue.AB)
         previous = catalogue.get_setting(connection, catalogue.PREVIOUS_VERSION)
         if not (test or previous):
@@ -120,6 +130,22 @@ def roll_back(db: Database, *, actor: str) -> CutOver:
         detail = {"from": before, "invisible": invisible}
         catalogue.add_event(connection, actor, "roll back", f"version:{target.version.name}", detail)
     return CutOver(target.version.name, before, len(changed), invisible)
+
+
+def revision(connection: Connection) -> str:
+    """Names what decides now: it changes with every cut-over, A/B test and roll-back."""
+    changes = log.changes(connection)
+    return f"{len(changes)}-{changes[-1].at:%Y%m%dT%H%M%S.%f}" if changes else "0"
+
+
+def _insist_on_revision(connection: Connection, expected: str | None) -> None:
+    if expected is not None and expected != revision(connection):
+        active = catalogue.get_setting(connection, catalogue.ACTIVE_VERSION)
+        raise ConflictError(
+            f"somebody changed meanwhile which version decides: it is {active!r} now",
+            current={"active": active, "ab_test": catalogue.get_setting(connection, catalogue.AB)},
+            hint="Look at it again.",
+        )
 
 
 def _active(connection: Connection) -> RegisteredVersion | None:

@@ -2,7 +2,7 @@
 SELECT (SELECT count(*) FROM images) AS photos,
        (SELECT count(*) FROM images WHERE error IS NOT NULL)
          + (SELECT count(*) FROM files WHERE error IS NOT NULL) AS unreadable,
-       (SELECT count(*) FROM detections) AS detections,
+       (SELECT count(*) FROM detections WHERE NOT rejected) AS detections,
        (SELECT count(*) FROM encounters) AS encounters,
        (SELECT count(*) FROM sightings) AS tracks,
        (SELECT count(*) FROM deer WHERE status = 'active') AS individuals,
@@ -22,8 +22,18 @@ WHERE (%(status)s = 'all' OR d.status = %(status)s) AND (%(id)s::bigint IS NULL 
 ORDER BY d.number
 
 -- name: find_deer
-SELECT id FROM deer WHERE lower(name) = lower(%(text)s) OR number::text = %(text)s
-ORDER BY lower(name) = lower(%(text)s) DESC LIMIT 1
+-- By name before number; an alias finds its individual too, a merged one only itself.
+SELECT id FROM deer
+WHERE lower(name) = lower(%(text)s) OR number::text = %(text)s
+   OR EXISTS (SELECT FROM unnest(aliases) a WHERE lower(a) = lower(%(text)s))
+ORDER BY lower(name) = lower(%(text)s) DESC, number::text = %(text)s DESC, number LIMIT 1
+
+-- name: described
+SELECT notes, sex, sex_said, age_class, aliases, status FROM deer WHERE id = %(id)s
+
+-- name: describe_deer
+UPDATE deer SET notes = %(notes)s, sex = %(sex)s, sex_said = %(sex_said)s, age_class = %(age_class)s,
+                aliases = %(aliases)s, status = %(status)s WHERE id = %(id)s
 
 -- name: rename_deer
 UPDATE deer SET name = %(name)s WHERE id = %(id)s
@@ -61,6 +71,9 @@ SELECT kind, detail, actor, at FROM events WHERE subject = %(subject)s ORDER BY 
 
 -- name: get_setting
 SELECT value FROM settings WHERE key = %(key)s
+
+-- name: settings_changed_at
+SELECT max(updated_at) AS at FROM settings WHERE NOT key = ANY(%(passing)s)
 
 -- name: put_setting
 INSERT INTO settings (key, value) VALUES (%(key)s, %(value)s)

@@ -33,7 +33,8 @@ FROM deer LEFT JOIN models m ON m.id = deer.{model}
 WHERE ({vector} IS NULL) <> ({model} IS NULL) OR m.output <> {output}
 
 -- name: profile_sources
--- A profile vector must be the mean of the individual's sightings (as profiles.sql makes it), up to rounding.
+-- A profile vector must be the mean of the individual's sightings (as profiles.sql makes it), up to rounding. Who lost
+-- all sightings keeps what it had.
 SELECT 'deer ' || deer.id AS subject, {name} || ' is not the mean of its sightings' AS finding
 FROM deer CROSS JOIN LATERAL (
   SELECT l2_normalize(avg(seen.pooled)) AS embedding
@@ -42,7 +43,7 @@ FROM deer CROSS JOIN LATERAL (
         JOIN detections d ON d.sighting_id = g.id
         JOIN detection_embeddings e ON e.detection_id = d.id AND e.model_id = deer.{model}
         WHERE g.deer_id = deer.id GROUP BY g.id) seen) mean
-WHERE {vector} IS NOT NULL AND {model} IS NOT NULL
+WHERE {vector} IS NOT NULL AND {model} IS NOT NULL AND deer.sighting_count > 0
   AND (mean.embedding IS NULL OR {vector} <-> mean.embedding > 0.001)
 
 -- name: sighting_counts
@@ -52,7 +53,7 @@ GROUP BY d.id HAVING d.sighting_count <> count(s.id)
 
 -- name: orphans
 SELECT 'sighting ' || s.id AS subject, 'has no detection' AS finding
-FROM sightings s WHERE NOT EXISTS (SELECT FROM detections d WHERE d.sighting_id = s.id)
+FROM sightings s WHERE s.state <> 'no animal' AND NOT EXISTS (SELECT FROM detections d WHERE d.sighting_id = s.id)
 UNION ALL
 SELECT 'encounter ' || e.id, 'has no sighting'
 FROM encounters e WHERE NOT EXISTS (SELECT FROM sightings s WHERE s.encounter_id = e.id)
@@ -63,7 +64,8 @@ SELECT 'sighting ' || s.id, 'belongs to ' || d.name || ', who is ' || d.status
 FROM sightings s JOIN deer d ON d.id = s.deer_id WHERE d.status = 'merged'
 UNION ALL
 SELECT 'sighting ' || s.id, 'was decided without a line in the decision log'
-FROM sightings s WHERE s.state <> 'undecided' AND NOT EXISTS (SELECT FROM decisions c WHERE c.sighting_id = s.id)
+FROM sightings s WHERE s.state NOT IN ('undecided', 'no animal')
+  AND NOT EXISTS (SELECT FROM decisions c WHERE c.sighting_id = s.id)
 
 -- name: indexes
 -- Indexes that the specification and the hot query need, missing or left invalid by an interrupted build.

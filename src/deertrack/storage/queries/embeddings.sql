@@ -27,7 +27,7 @@ SELECT name FROM embedding_versions ORDER BY stage, name
 -- name: count_pending
 SELECT count(*) AS photos, coalesce(sum(n), 0)::bigint AS detections FROM (
   SELECT count(*) AS n FROM detections d JOIN images i ON i.id = d.image_id
-  WHERE i.error IS NULL AND i.id > %(after)s
+  WHERE i.error IS NULL AND NOT d.rejected AND i.id > %(after)s
     AND (SELECT count(*) FROM detection_embeddings e
          WHERE e.detection_id = d.id AND e.model_id = ANY(%(models)s)) < cardinality(%(models)s)
   GROUP BY i.id) p
@@ -39,17 +39,27 @@ SELECT i.id AS image_id, array_agg(d.id ORDER BY d.id) AS detection_ids,
        array_agg(ARRAY[d.bbox_x, d.bbox_y, d.bbox_width, d.bbox_height] ORDER BY d.id) AS boxes,
        (SELECT array_agg(f.path ORDER BY f.path) FROM files f WHERE f.image_id = i.id) AS paths
 FROM detections d JOIN images i ON i.id = d.image_id
-WHERE i.error IS NULL AND i.id > %(after)s AND (%(among)s::bigint[] IS NULL OR i.id = ANY(%(among)s))
+WHERE i.error IS NULL AND NOT d.rejected AND i.id > %(after)s
+  AND (%(among)s::bigint[] IS NULL OR i.id = ANY(%(among)s))
   AND (SELECT count(*) FROM detection_embeddings e
        WHERE e.detection_id = d.id AND e.model_id = ANY(%(models)s)) < cardinality(%(models)s)
 GROUP BY i.id ORDER BY i.id LIMIT %(limit)s
 
 -- name: pending_images
 SELECT DISTINCT i.id AS image_id FROM detections d JOIN images i ON i.id = d.image_id
-WHERE i.error IS NULL
+WHERE i.error IS NULL AND NOT d.rejected
   AND (SELECT count(*) FROM detection_embeddings e
        WHERE e.detection_id = d.id AND e.model_id = ANY(%(models)s)) < cardinality(%(models)s)
 ORDER BY 1
+
+-- name: individuals_pending
+-- Who is known by boxes that are not embedded yet: drawn anew by a person, they stayed in their sightings.
+SELECT DISTINCT g.deer_id FROM detections d
+JOIN sightings g ON g.id = d.sighting_id AND g.deer_id IS NOT NULL
+JOIN images i ON i.id = d.image_id AND i.error IS NULL
+WHERE d.drawn_by IS NOT NULL
+  AND (SELECT count(*) FROM detection_embeddings e
+       WHERE e.detection_id = d.id AND e.model_id = ANY(%(models)s)) < cardinality(%(models)s)
 
 -- name: stage_copy
 -- COPY cannot skip what is there already, so it fills a table of its own first.

@@ -7,10 +7,15 @@ ON CONFLICT (name) DO NOTHING
 SELECT id, name FROM stations WHERE name = ANY(%(names)s)
 
 -- name: list_stations
-SELECT s.id, s.name, s.latitude, s.longitude, s.timezone, s.clock_shift, count(i.id) AS photos,
-       min(i.taken_at) AS first_photo, max(i.taken_at) AS last_photo
-FROM stations s LEFT JOIN images i ON i.station_id = s.id
-GROUP BY s.id ORDER BY s.name
+SELECT s.id, s.name, s.latitude, s.longitude, s.timezone, s.clock_shift, p.photos, t.sightings,
+       p.first_photo, p.last_photo
+FROM stations s
+CROSS JOIN LATERAL (SELECT count(*) AS photos, min(i.taken_at) AS first_photo, max(i.taken_at) AS last_photo
+                    FROM images i WHERE i.station_id = s.id) p
+CROSS JOIN LATERAL (SELECT count(*) AS sightings FROM encounters e JOIN sightings g ON g.encounter_id = e.id
+                    WHERE e.station_id = s.id AND g.state <> 'no animal') t
+WHERE %(id)s::integer IS NULL OR s.id = %(id)s
+ORDER BY s.name
 
 -- name: station_by_name
 SELECT id, name, latitude, longitude, timezone, clock_shift FROM stations WHERE name = %(name)s FOR UPDATE

@@ -78,8 +78,8 @@ GROUP BY 1, 2, 3, 4 ORDER BY 1, 2 NULLS FIRST, 3, 4
          g.encounter_id, g.deer_id AS animal
   FROM first f JOIN sightings g ON g.id = f.sighting_id
   WHERE g.deer_id IS NOT NULL
-    AND EXISTS (SELECT FROM decisions w
-                WHERE w.sighting_id = f.sighting_id AND w.actor <> 'machine' AND w.id > f.id)),
+    -- A person's word that was undone since does not count: what was said before it is said again then.
+    AND (SELECT w.actor FROM decisions w WHERE w.sighting_id = f.sighting_id ORDER BY w.id DESC LIMIT 1) <> 'machine'),
 records AS MATERIALIZED (
   SELECT g.deer_id AS animal, n.deer_id AS record, min(n.id) AS made
   FROM sightings g JOIN decisions n ON n.sighting_id = g.id AND n.outcome = 'new'

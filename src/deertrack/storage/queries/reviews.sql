@@ -29,14 +29,14 @@ ORDER BY o.started_at NULLS LAST, o.id, i.taken_at, i.id, x.id
 
 -- name: standings
 -- Who these sightings are, who said so last, and their best detections (spec, phase 2), in time.
-SELECT g.id AS sighting_id, g.state, g.deer_id, r.number, r.name, l.outcome,
+SELECT g.id AS sighting_id, g.state, g.deer_id, r.number, r.name, g.sex, l.id AS decision, l.outcome, l.actor,
        coalesce(l.actor <> 'machine', false) AS by_person,
        (SELECT d.id FROM detections d WHERE d.sighting_id = g.id
         ORDER BY d.confidence DESC, d.bbox_width * d.bbox_height DESC, d.id LIMIT 1) AS best_detection
 FROM sightings g
 JOIN encounters e ON e.id = g.encounter_id
 LEFT JOIN deer r ON r.id = g.deer_id
-LEFT JOIN LATERAL (SELECT actor, outcome FROM decisions c
+LEFT JOIN LATERAL (SELECT id, actor, outcome FROM decisions c
                    WHERE c.sighting_id = g.id ORDER BY c.id DESC LIMIT 1) l ON true
 WHERE g.id = ANY(%(sighting_ids)s)
 ORDER BY e.started_at NULLS LAST, g.id
@@ -114,6 +114,25 @@ INSERT INTO decisions (sighting_id, outcome, probability, new_probability, versi
 SELECT sighting_id, 'review', probability, new_probability, version, fingerprints, policy, candidates, %(actor)s
 FROM decisions WHERE sighting_id = %(sighting_id)s ORDER BY id DESC LIMIT 1
 
+-- name: log_unidentifiable
+-- A person says that nobody can tell who it is.
+INSERT INTO decisions (sighting_id, outcome, probability, new_probability, version, fingerprints, policy,
+                       candidates, actor)
+SELECT s.id, 'unidentifiable', l.probability, l.new_probability, coalesce(l.version, %(version)s),
+       coalesce(l.fingerprints, %(fingerprints)s), coalesce(l.policy, '{}'), coalesce(l.candidates, '[]'), %(actor)s
+FROM (VALUES (%(sighting_id)s::bigint)) s (id)
+LEFT JOIN LATERAL (SELECT * FROM decisions c WHERE c.sighting_id = s.id AND c.actor = 'machine'
+                   ORDER BY c.id DESC LIMIT 1) l ON true
+
+-- name: set_unidentifiable
+UPDATE sightings SET state = 'unidentifiable', deer_id = NULL WHERE id = %(sighting_id)s
+
+-- name: set_sex
+UPDATE sightings SET sex = %(sex)s, sex_said = true WHERE id = %(sighting_id)s
+
+-- name: make_undecided
+UPDATE sightings SET state = 'undecided', deer_id = NULL WHERE id = %(sighting_id)s
+
 -- name: take_back
 UPDATE sightings SET state = 'review', deer_id = NULL WHERE id = %(sighting_id)s
 
@@ -128,7 +147,8 @@ UPDATE deer SET name = %(name)s WHERE id = %(deer_id)s
 
 -- name: refresh_individuals
 -- All that follows from which sightings an individual has. Each profile vector: the direction of the mean of its
--- sightings' vectors of the model that the column holds (as in profiles.sql); none, if there is none. Nobody without a sighting stays active; a sex stays while one of the sightings shows it.
+-- sightings' vectors of the model that the column holds (as in profiles.sql); none, if there is none. Nobody without a sighting stays active; a sex stays while one of the
+-- sightings shows it, or for good if a person said it.
 WITH own AS MATERIALIZED (
   SELECT g.deer_id, g.id AS sighting_id, d.id AS detection_id,
          row_number() OVER (PARTITION BY g.deer_id
@@ -146,8 +166,10 @@ source AS MATERIALIZED (
   FROM pooled p GROUP BY p.deer_id, p.model_id)
 UPDATE deer SET
   sighting_count = n.sightings,
-  status = CASE WHEN n.sightings = 0 THEN 'retired' WHEN r.sighting_count = 0 THEN 'active' ELSE r.status END,
-  sex = CASE WHEN n.sightings = 0 THEN r.sex ELSE n.sex END,
+  status = CASE WHEN n.sightings = 0 THEN CASE r.status WHEN 'merged' THEN 'merged' ELSE 'retired' END
+                WHEN r.sighting_count = 0 THEN 'active' ELSE r.status END,
+  merged_into = CASE WHEN n.sightings = 0 THEN r.merged_into END,
+  sex = CASE WHEN n.sightings = 0 OR r.sex_said THEN r.sex ELSE n.sex END,
   profile_detection_id = b.detection_id,
   {profile},
   -- The version that it says, as long as the vectors are those; else the highest that they serve.
@@ -170,3 +192,23 @@ LEFT JOIN source multiscale ON multiscale.deer_id = r.id AND multiscale.model_id
 LEFT JOIN source partner ON partner.deer_id = r.id AND partner.model_id = r.partner_model_id
 WHERE r.id = ANY(%(deer_ids)s) AND deer.id = r.id
 RETURNING deer.id AS deer_id, deer.name, r.status AS before, deer.status AS after
+
+-- name: sightings_of
+SELECT id FROM sightings WHERE deer_id = %(deer_id)s ORDER BY id
+
+-- name: encounters_of
+SELECT DISTINCT encounter_id FROM sightings WHERE id = ANY(%(sighting_ids)s) ORDER BY 1
+
+-- name: mark_merged
+-- Before its sightings are handed over: what follows then leaves it as it is.
+UPDATE deer SET status = 'merged', merged_into = %(into)s WHERE id = %(deer_id)s
+
+-- name: rejected_by
+SELECT sighting_id FROM rejections WHERE deer_id = %(deer_id)s ORDER BY 1
+
+-- name: share_rejections
+INSERT INTO rejections (sighting_id, deer_id, actor)
+SELECT unnest(%(sighting_ids)s::bigint[]), %(deer_id)s, %(actor)s ON CONFLICT DO NOTHING
+
+-- name: drop_rejections
+DELETE FROM rejections WHERE deer_id = %(deer_id)s AND sighting_id = ANY(%(sighting_ids)s)

@@ -1,7 +1,7 @@
 -- name: stations_to_group
 SELECT DISTINCT s.id, s.name FROM detections d
 JOIN images i ON i.id = d.image_id JOIN stations s ON s.id = i.station_id
-WHERE d.sighting_id IS NULL AND i.error IS NULL ORDER BY s.name
+WHERE d.sighting_id IS NULL AND NOT d.rejected AND i.error IS NULL ORDER BY s.name
 
 -- name: ungrouped_detections
 -- Only what is fully embedded: the rest waits for its vectors. In the order in which it was taken; a camera
@@ -9,7 +9,7 @@ WHERE d.sighting_id IS NULL AND i.error IS NULL ORDER BY s.name
 SELECT d.id AS detection_id, d.image_id, i.taken_at, d.sex,
        d.bbox_x AS x, d.bbox_y AS y, d.bbox_width AS width, d.bbox_height AS height
 FROM detections d JOIN images i ON i.id = d.image_id
-WHERE d.sighting_id IS NULL AND i.error IS NULL AND i.station_id = %(station_id)s
+WHERE d.sighting_id IS NULL AND NOT d.rejected AND i.error IS NULL AND i.station_id = %(station_id)s
   AND (SELECT count(*) FROM detection_embeddings e
        WHERE e.detection_id = d.id AND e.model_id = ANY(%(models)s)) = cardinality(%(models)s)
 ORDER BY i.taken_at NULLS LAST, i.id, d.id
@@ -43,7 +43,7 @@ ORDER BY g.id, i.taken_at, i.id
 INSERT INTO sightings (encounter_id, sex) VALUES (%(encounter_id)s, %(sex)s) RETURNING id
 
 -- name: set_sighting_sex
-UPDATE sightings SET sex = %(sex)s WHERE id = %(id)s AND sex <> %(sex)s
+UPDATE sightings SET sex = %(sex)s WHERE id = %(id)s AND sex <> %(sex)s AND NOT sex_said
 
 -- name: attach_detections
 UPDATE detections SET sighting_id = %(sighting_id)s WHERE id = ANY(%(detection_ids)s)
@@ -81,12 +81,15 @@ CROSS JOIN LATERAL (
          greatest(o.started_at - e.ended_at, e.started_at - o.ended_at, interval '0') AS pause) d
 WHERE e.id = %(encounter_id)s AND d.metres > %(speed)s * extract(epoch FROM d.pause + %(clock_error)s)
 
+-- name: encounter_of
+SELECT encounter_id FROM sightings WHERE id = %(id)s
+
 -- name: decide_lock
 -- Search-then-insert must not run twice at once, or two workers make one animal twice.
 SELECT pg_advisory_xact_lock(%(key)s)
 
 -- name: set_sighting_state
-UPDATE sightings SET state = %(state)s, deer_id = %(deer_id)s WHERE id = %(sighting_id)s
+UPDATE sightings SET state = %(state)s, deer_id = %(deer_id)s, priority = %(priority)s WHERE id = %(sighting_id)s
 
 -- name: add_decision
 INSERT INTO decisions (sighting_id, outcome, deer_id, probability, new_probability, version, fingerprints,

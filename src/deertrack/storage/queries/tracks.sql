@@ -68,4 +68,4 @@ SELECT sighting_id, deer_id FROM rejections ORDER BY 1, 2
 
 -- name: merge_away
 -- Who lost all sightings to one other individual.
-UPDATE deer SET status = 'merged' WHERE id = %(deer_id)s AND sighting_count = 0
+UPDATE deer SET status = 'merged', merged_into = %(into)s WHERE id = %(deer_id)s AND sighting_count = 0

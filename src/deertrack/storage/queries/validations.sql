@@ -55,3 +55,12 @@ RETURNING id
 SELECT id, new_version, old_version, fingerprints, weights, outcome, report, created_at FROM validations
 WHERE new_version = %(new)s AND (%(old)s::text IS NULL OR old_version = %(old)s)
 ORDER BY id DESC LIMIT 1
+
+-- name: find_validation
+SELECT id, new_version, old_version, fingerprints, weights, outcome, report, created_at FROM validations
+WHERE id = %(id)s
+
+-- name: list_validations
+SELECT id, new_version, old_version, weights, outcome, coalesce(report -> 'verdict' ->> 'sentence', '') AS sentence,
+       created_at
+FROM validations ORDER BY id DESC

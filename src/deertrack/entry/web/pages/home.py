@@ -5,9 +5,11 @@ from fastapi.responses import HTMLResponse
 
 from deertrack.entry.web.access import Viewer
 from deertrack.entry.web.site import Site
-from deertrack.entry.web.templating import page
-from deertrack.services.individuals import overview
+from deertrack.entry.web.templating import document, page
+from deertrack.services.individuals import overview, page_of_individuals
 from deertrack.services.report import make_report
+
+_NEWEST = 8  # individuals
 
 
 def routes(site: Site) -> APIRouter:
@@ -17,11 +19,12 @@ def routes(site: Site) -> APIRouter:
     @router.get("/", response_class=HTMLResponse)
     def home(request: Request, _: Viewer) -> HTMLResponse:
         """Where things stand, and what to do next."""
-        return page(request, "home.html", overview=overview(site.db))
+        newest = page_of_individuals(site.db, order="last_seen", limit=_NEWEST).individuals
+        return page(request, "home.html", overview=overview(site.db), newest=newest)
 
     @router.get("/report", response_class=HTMLResponse)
-    def report(_: Viewer) -> str:
+    def report(_: Viewer) -> HTMLResponse:
         """The report: every individual with its photos, as one page to keep."""
-        return make_report(site.db)
+        return document(make_report(site.db))
 
     return router

@@ -1,0 +1,546 @@
+"""Cards that a browser sends: in pieces that can be sent again, into a folder of their own, then read by a job.
+
+An upload is the folder ``uploads/<id>/`` of the home. Below it a folder with the upload's name holds the files as
+they lay on the card, for folders name stations. Archives wait beside it, and are unpacked by the job. How much of a
+file has arrived is its size on disk, so nothing has to be remembered of a piece, and a killed server forgets none.
+"""
+
+import errno
+import os
+import shutil
+import stat
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path, PurePath, PurePosixPath
+from typing import IO
+from uuid import UUID
+
+from deertrack.domain.errors import InputError, NoSpaceError, NotFoundError, TooLargeError
+from deertrack.services.ingest import FoundPhoto, Problem, StationRules, find_photos
+from deertrack.services.progress import Progress
+from deertrack.services.queue import defer_upload, run_options
+from deertrack.storage import catalogue, uploads
+from deertrack.storage.db import Connection, Database
+from deertrack.storage.jobs import JobQueue
+from deertrack.storage.uploads import OfferedFile, Unfinished, Upload
+from deertrack.vision.image_io import PHOTO_SUFFIXES
+
+PIECE = 8 * 2**20  # what the browser sends at a time
+LARGEST_PIECE = 64 * 2**20
+LARGEST_FILE = 200 * 2**20
+LARGEST_ARCHIVE = 20 * 2**30
+LARGEST_UPLOAD = 200 * 2**30
+MOST_FILES = 100_000
+
+_ARCHIVE = ".zip"
+_KEPT = PHOTO_SUFFIXES | {".json", ".csv"}
+_SPARE = 2**30  # left free on the disk: the database lives there too
+_RATIO = 100  # photos hardly pack at all; what packs better is a bomb
+_LONGEST_NAME, _LONGEST_PATH = (
+    200,
+    1000,
+)  # bytes; file systems take 255 and 4096, the home's own path among them
+_COPY = 2**20
+_ARCHIVES = ".archives"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that is not taken, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A file by number, its size, and how many of its bytes have arrived, from the first on without a gap."""
+
+    n: int
+    path: str
+    size: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An upload as it stands: what of it has arrived, and how many photos would be of which station."""
+
+    upload: Upload
+    files: tuple[Arrived, ...]
+    stations: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An upload that may be sent now; ``new`` is False where the same was begun before and not finished."""
+
+    standing: Standing
+    left_out: tuple[LeftOut, ...]
+    new: bool
+
+
+def begin(db: Database, home: Path, name: str, files: Sequence[tuple[str, int]], *, actor: str) -> Begun:
+    """Announce files (path on the card, size in bytes); only photos, .json, .csv and .zip are taken.
+
+    The same files offered again by the same person go on with what has arrived.
+
+    Raises:
+        InputError: a path that leads elsewhere, no file to take, or two of one path.
+        TooLargeError: too many or too large.
+        NoSpaceError: the disk has no room for them.
+    """
+    if len(files) > MOST_FILES:
+        raise TooLargeError(
+            f"expected at most {MOST_FILES:,} files, got {len(files):,}", hint="Send fewer at once."
+        )
+    label = _label(name)
+    wanted, left_out = [], []
+    for n, (given, size) in enumerate(files):
+        path = clean_path(given)
+        if reason := _unwanted(path):
+            left_out.append(LeftOut(given, reason))
+            continue
+        most = LARGEST_ARCHIVE if path.suffix.lower() == _ARCHIVE else LARGEST_FILE
+        if size > most:
+            raise TooLargeError(f"{given}: expected at most {most / 2**20:,.0f} MiB, got {size / 2**20:,.0f}")
+        wanted.append(OfferedFile(n, path.as_posix(), size))
+    _check_paths(wanted)
+    total = sum(file.size for file in wanted)
+    if total > LARGEST_UPLOAD:
+        raise TooLargeError(f"expected at most {LARGEST_UPLOAD / 2**30:,.0f} GiB, got {total / 2**30:,.1f}")
+    digest = sha256(repr((label, sorted((f.path, f.size, f.n) for f in wanted))).encode()).digest()
+    with db.transaction() as connection:
+        upload_id, new = uploads.begin(connection, label, actor, digest, wanted)
+        standing = _standing(home, _find(connection, upload_id), wanted)
+        packed = sum(file.size for file in wanted if _is_archive(file.path))
+        missing = total - sum(file.received for file in standing.files)
+        check_space(home, missing + packed)  # an archive is there twice while it is unpacked
+    return Begun(standing, tuple(left_out), new)
+
+
+def show(db: Database, home: Path, upload_id: UUID) -> Standing:
+    """What has arrived of an upload.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    with db.transaction() as connection:
+        return _standing(home, _find(connection, upload_id), uploads.files_of(connection, upload_id))
+
+
+def unfinished(db: Database, *, limit: int = 50) -> list[Unfinished]:
+    """Uploads of which something is still to come, newest first."""
+    with db.transaction() as connection:
+        return uploads.unfinished(connection, limit=limit)
+
+
+class Piece:
+    """Bytes of a file from an offset on, written as they come. Sent again, they are written to the same place."""
+
+    def __init__(self, file: OfferedFile, path: Path, offset: int) -> None:
+        self._file, self._path, self._at = file, path, offset
+        self._end = min(offset + LARGEST_PIECE, file.size)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._out = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+
+    def write(self, data: bytes) -> None:
+        """The next bytes.
+
+        Raises:
+            TooLargeError: more than the file was said to have, or than a piece may have.
+            NoSpaceError: the disk is full.
+        """
+        if self._at + len(data) > self._end:
+            raise TooLargeError(
+                f"{self._file.path}: expected at most {self._end:,} bytes up to here, got {self._at + len(data):,}"
+            )
+        try:
+            os.lseek(self._out, self._at, os.SEEK_SET)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._out, view) :]
+        except OSError as error:
+            raise NoSpaceError(f"{self._file.path} cannot be written: {error.strerror}") from error
+        self._at += len(data)
+
+    def close(self) -> int:
+        """How many bytes of the file have arrived."""
+        received = os.fstat(self._out).st_size
+        os.close(self._out)
+        return received
+
+
+def open_piece(db: Database, home: Path, upload_id: UUID, n: int, offset: int) -> Piece:
+    """Begin to write a piece of file ``n`` of an upload, from byte ``offset`` on.
+
+    Raises:
+        NotFoundError: no such file, or the upload is finished.
+        InputError: a gap before the offset; the hint says how much has arrived.
+    """
+    with db.transaction() as connection:
+        upload, file = _find(connection, upload_id), uploads.open_file(connection, upload_id, n)
+    if file is None:
+        raise NotFoundError(
+            f"upload {upload_id} has no file {n} to send", hint="Perhaps it is finished already."
+        )
+    path = _place(home, upload, file.path)
+    if offset > (there := _size(path)):
+        raise InputError(
+            f"{file.path}: expected bytes from {there:,} on, got an offset of {offset:,}",
+            hint=f"{there} bytes have arrived.",
+        )
+    return Piece(file, path, offset)
+
+
+def finish(
+    db: Database,
+    home: Path,
+    queue: JobQueue,
+    upload_id: UUID,
+    *,
+    detections: str | None,
+    whole_photo: bool,
+    timezone: str,
+    min_confidence: float | None,
+    root: str | None,
+    incomplete: bool = False,
+    actor: str,
+) -> int:
+    """Order the job that reads an upload; the same again gives the same job.
+
+    Args:
+        detections: path on the card of the MegaDetector or SpeciesNet file; it may be inside an archive.
+        incomplete: leave out what has not arrived whole (a card may be damaged), and tell it with the job.
+        root: the folder on the card whose folders are the stations; None: see :func:`station_root`.
+        timezone, min_confidence: as for :func:`deertrack.services.queue.defer_run`.
+
+    Raises:
+        NotFoundError: no such upload.
+        InputError: something is still to come, an archive cannot be read, or the detections file is not there.
+        TooLargeError: an archive holds too much.
+        NoSpaceError: the disk has no room to unpack it.
+    """
+    with db.transaction() as connection:
+        upload = _find(connection, upload_id, lock=True)
+        if upload.job_id is not None:
+            return upload.job_id
+        standing = _standing(home, upload, uploads.files_of(connection, upload_id))
+        missing = [file for file in standing.files if file.received != file.size]
+        for file in [file for file in missing if file.size == 0]:  # of which no piece is ever sent
+            Piece(OfferedFile(file.n, file.path, 0), _place(home, upload, file.path), 0).close()
+            missing.remove(file)
+        if missing and not incomplete:
+            raise InputError(
+                f"{len(missing):,} files have not arrived yet, the first of them {missing[0].path}",
+                hint="Send them, then finish; or say that they are to be left out.",
+            )
+        for file in missing:
+            _place(home, upload, file.path).unlink(missing_ok=True)
+        arrived = set(standing.files).difference(missing)
+        names = {file.path for file in arrived if not _is_archive(file.path)}
+        size = 0
+        for file in arrived:
+            if _is_archive(file.path):
+                with _open_archive(_place(home, upload, file.path)) as archive:
+                    members, _ = _members(archive)
+                names |= {path.as_posix() for path, _ in members}
+                size += sum(info.file_size for _, info in members)
+        check_space(home, size)
+        if detections is not None:
+            detections = clean_path(detections).as_posix()
+            if detections not in names or not detections.lower().endswith(".json"):
+                raise InputError(f"there is no detections file {detections!r:.200} among the files")
+        if not any(PurePosixPath(name).suffix.lower() in PHOTO_SUFFIXES for name in names):
+            raise InputError(
+                "there is no photo among the files",
+                hint=f"Photos end in {', '.join(sorted(PHOTO_SUFFIXES))}.",
+            )
+        if root is not None:
+            root = clean_path(root).as_posix() if root.strip("./") else ""
+            if not any(PurePosixPath(name).is_relative_to(root) for name in names):
+                raise InputError(f"there is no folder {root!r:.200} among the files")
+        options = run_options(bool(detections), whole_photo, timezone, min_confidence, actor)
+        job = defer_upload(
+            queue,
+            upload_id,
+            options,
+            title=upload.name,
+            detections=detections,
+            root=root,
+            left_out=[file.path for file in missing],
+        )
+        uploads.finish(connection, upload_id, job)
+        detail = {"name": upload.name, "files": len(standing.files), "job": job}
+        catalogue.add_event(connection, actor, "upload", f"upload:{upload_id}", detail)
+        return job
+
+
+def forget(db: Database, home: Path, upload_id: UUID) -> None:
+    """Delete an unfinished upload with all that has arrived of it.
+
+    Raises:
+        NotFoundError: no such upload.
+        InputError: it is finished: its photos are in the catalogue.
+    """
+    with db.transaction() as connection:
+        upload = _find(connection, upload_id, lock=True)
+        if not uploads.forget(connection, upload_id):
+            raise InputError(f"upload {upload_id} is finished", hint=f"Job {upload.job_id} reads its photos.")
+        shutil.rmtree(_folder(home, upload_id), ignore_errors=True)
+
+
+def make_ready(
+    db: Database,
+    home: Path,
+    upload_id: UUID,
+    *,
+    detections: str | None,
+    root: str | None,
+    progress: Progress,
+) -> tuple[Path, Path | None, list[Problem]]:
+    """Unpack what is packed; returns the folder to read, the detections file, and what was left out.
+
+    Killed and called again, it begins with the archive that it was at.
+
+    Raises:
+        NotFoundError: no such upload.
+        InputError: an archive cannot be read.
+        TooLargeError: an archive holds more than it says, or than is taken.
+        NoSpaceError: the disk has no room.
+    """
+    with db.transaction() as connection:
+        upload = _find(connection, upload_id)
+    cards = _folder(home, upload_id) / upload.name
+    left_out: list[Problem] = []
+    for packed in sorted((_folder(home, upload_id) / _ARCHIVES).glob("**/*.zip"), key=str):
+        with _open_archive(packed) as archive:
+            left_out += _unpack(archive, cards, progress)
+        packed.unlink()
+    if root is None:
+        root = station_root([photo.relative for photo in find_photos([cards])]).as_posix()
+    return cards / root, cards / detections if detections else None, left_out
+
+
+def station_root(photos: Sequence[PurePath]) -> PurePath:
+    """The folder of a card whose folders are the stations, given the photos' paths on the card.
+
+    The deepest folder that holds all photos, in folders of its own; else the folder that was chosen.
+    """
+    folders = [photo.parent for photo in photos]
+    shared = next(f for f in (folders[0], *folders[0].parents) if all(g.is_relative_to(f) for g in folders))
+    return shared if shared not in folders else PurePath(*shared.parts[:1])
+
+
+def clean_path(given: str) -> PurePosixPath:
+    """A path on a card as a relative path that stays below its folder; ``\\`` counts as ``/``.
+
+    Raises:
+        InputError: it is absolute, climbs out (``..``), is empty, or no name for a file.
+    """
+    text = given.replace("\\", "/")
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    drive = len(text) > 1 and text[1] == ":"
+    try:
+        long = (
+            max((len(part.encode()) for part in parts), default=0) > _LONGEST_NAME
+            or len(text.encode()) > _LONGEST_PATH
+        )
+    except UnicodeEncodeError:
+        long = True
+    if text.startswith("/") or drive or ".." in parts or not parts or long:
+        raise InputError(
+            f"expected a path below the card's folder, got {given!r:.200}",
+            hint=f"No drive, no leading /, no .., names of at most {_LONGEST_NAME} bytes.",
+        )
+    # A name that a terminal would obey, or that a database cannot hold, is no name.
+    return PurePosixPath(*("".join(c if c.isprintable() else "_" for c in part) for part in parts))
+
+
+def check_space(home: Path, size: int) -> None:
+    """Insist on so many free bytes beside some spare ones for the database.
+
+    Raises:
+        NoSpaceError: there are fewer.
+    """
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if size + _SPARE > free:
+        raise NoSpaceError(
+            f"expected {(size + _SPARE) / 2**30:,.1f} GiB of free disk, got {free / 2**30:,.1f}",
+            hint="Make room on the server, or send less at once.",
+        )
+
+
+def _label(name: str) -> str:
+    words = " ".join(name.replace("\\", " ").replace("/", " ").replace(":", " ").split())
+    return str(clean_path(words.strip(". ") or "card"))
+
+
+def _unwanted(path: PurePosixPath) -> str:
+    """Why a file is not taken; empty if it is."""
+    if any(part.startswith((".", "@", "$", "__MACOSX")) for part in path.parts):
+        return "hidden"
+    if path.suffix.lower() not in _KEPT | {_ARCHIVE}:
+        return "neither a photo nor .json, .csv or .zip"
+    return ""
+
+
+def _check_paths(files: Sequence[OfferedFile]) -> None:
+    if not files:
+        raise InputError(
+            "expected photos, got none", hint=f"Taken are {', '.join(sorted(_KEPT | {_ARCHIVE}))}."
+        )
+    times = Counter(file.path for file in files)
+    folders = {parent.as_posix() for file in files for parent in PurePosixPath(file.path).parents}
+    for path, count in times.items():
+        if count > 1 or path in folders:
+            raise InputError(f"expected each path once, got {path!r:.200} again")
+
+
+def _find(connection: Connection, upload_id: UUID, *, lock: bool = False) -> Upload:
+    upload = uploads.find(connection, upload_id, lock=lock)
+    if upload is None:
+        raise NotFoundError(f"there is no upload {upload_id}")
+    return upload
+
+
+def _standing(home: Path, upload: Upload, files: Sequence[OfferedFile]) -> Standing:
+    arrived = tuple(
+        Arrived(file.n, file.path, file.size, _size(_place(home, upload, file.path))) for file in files
+    )
+    return Standing(upload, arrived, _stations(home, upload, files))
+
+
+def _stations(home: Path, upload: Upload, files: Sequence[OfferedFile]) -> dict[str, int]:
+    """What the photos' stations will be called, those in archives left out."""
+    photos = [path for f in files if (path := PurePosixPath(f.path)).suffix.lower() in PHOTO_SUFFIXES]
+    if not photos:
+        return {}
+    cards, rules = _folder(home, upload.id) / upload.name, StationRules()
+    root = cards / station_root(photos)
+    return dict(sorted(Counter(rules.name(FoundPhoto(cards / photo, root)) for photo in photos).items()))
+
+
+def _folder(home: Path, upload_id: UUID) -> Path:
+    return home / "uploads" / str(upload_id)
+
+
+def _place(home: Path, upload: Upload, path: str) -> Path:
+    """Where a file of an upload lies."""
+    return _folder(home, upload.id) / (_ARCHIVES if _is_archive(path) else upload.name) / path
+
+
+def _is_archive(path: str) -> bool:
+    return path.lower().endswith(_ARCHIVE)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _open_archive(path: Path) -> zipfile.ZipFile:
+    """An archive whose list of contents is worth reading: a forged one would fill the memory.
+
+    Raises:
+        InputError: it is none.
+        TooLargeError: it lists too much.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 2**16 - 2**7))
+            end = file.read()
+        at, at64 = end.rfind(b"PK\5\6"), end.rfind(b"PK\6\6")
+        listed = int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
+        if at64 >= 0:
+            listed = max(listed % 0xFFFFFFFF, int.from_bytes(end[at64 + 40 : at64 + 48], "little"))
+        if listed > MOST_FILES * (_LONGEST_PATH + 100):
+            raise TooLargeError(f"{path.name}: expected at most {MOST_FILES:,} files in it")
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{path.name} is no archive that can be read: {error}") from None
+
+
+def _members(
+    archive: zipfile.ZipFile,
+) -> tuple[list[tuple[PurePosixPath, zipfile.ZipInfo]], list[Problem]]:
+    """What to unpack and where to, and what is left out.
+
+    Raises:
+        TooLargeError: too many files, too much, or packed too well to be photos.
+    """
+    name = Path(str(archive.filename)).name
+    infos = archive.infolist()
+    if len(infos) > MOST_FILES:
+        raise TooLargeError(f"{name}: expected at most {MOST_FILES:,} files in it, got {len(infos):,}")
+    members: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    left_out = []
+    for info in infos:
+        if info.is_dir():
+            continue
+        try:
+            path = clean_path(info.filename)
+        except InputError as error:
+            left_out.append(Problem(f"{name}: {info.filename!r:.200}", error.message))
+            continue
+        reason = _unwanted(path)
+        if path.suffix.lower() == _ARCHIVE:
+            reason = "an archive in an archive"
+        elif stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+            reason = "not a regular file"
+        elif info.flag_bits & 1:
+            reason = "locked with a password"
+        elif info.file_size > LARGEST_FILE:
+            reason = f"larger than {LARGEST_FILE / 2**20:.0f} MiB"
+        elif path in members:
+            reason = "twice in it"
+        if reason:
+            left_out.append(Problem(f"{name}: {path}", reason))
+        else:
+            members[path] = info
+    total = sum(info.file_size for info in members.values())
+    packed = max(sum(info.compress_size for info in members.values()), 1)
+    if total > LARGEST_UPLOAD or (total > LARGEST_FILE and total > _RATIO * packed):
+        raise TooLargeError(
+            f"{name} would unpack to {total / 2**30:,.1f} GiB, {total / packed:,.0f} times its size",
+            hint="Photos hardly pack at all; send the folder itself.",
+        )
+    return list(members.items()), left_out
+
+
+def _unpack(archive: zipfile.ZipFile, folder: Path, progress: Progress) -> Iterator[Problem]:
+    name = Path(str(archive.filename)).name
+    members, left_out = _members(archive)
+    check_space(folder, sum(info.file_size for _, info in members))
+    yield from left_out
+    progress.start("Unpacking", len(members))
+    for path, info in members:
+        target = folder / path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(info) as packed, target.open("wb") as out:
+                _copy(packed, out, info.file_size)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            target.unlink(missing_ok=True)
+            yield Problem(f"{name}: {path}", f"is damaged: {error}")
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise NoSpaceError(f"{name}: the disk is full") from error
+            yield Problem(f"{name}: {path}", f"cannot be written: {error.strerror}")
+        progress.advance()
+
+
+def _copy(packed: IO[bytes], out: IO[bytes], most: int) -> None:
+    """Never more than the archive's list says, which was weighed."""
+    while data := packed.read(_COPY):
+        most -= len(data)
+        if most < 0:
+            raise zipfile.BadZipFile("it holds more than it says")
+        out.write(data)

@@ -1,0 +1,3 @@
+DROP TABLE IF EXISTS job_progress;
+DROP TABLE IF EXISTS upload_files;
+DROP TABLE IF EXISTS uploads;
