@@ -163,8 +163,8 @@ def test_what_waits_and_what_people_answered(
     )
     for actor, sighting in (("ada", 1), ("ada", 2), ("bob", 3), ("machine", 4)):
         sql(
-            "INSERT INTO decisions (sighting_id, outcome, deer_id, version, actor, fingerprints, policy, candidates) "
-            "SELECT id, 'assign', deer_id, 'v1', %s, '{}', '{}', '[]' FROM sightings WHERE id = %s",
+            "INSERT INTO decisions (sighting_id, outcome, deer_id, version, actor, fingerprints, policy, "
+            "candidates) SELECT id, 'assign', deer_id, 'v1', %s, '{}', '{}', '[]' FROM sightings WHERE id = %s",
             actor,
             sighting,
         )

@@ -17,7 +17,7 @@ from deertrack.storage.db import Database
 
 _KEPT_SECONDS = 60
 _KEPT_TIMES = 20  # as long as it took to count
-_KEPT_PARTS = 64
+_KEPT_EACH = 16
 _ANSWERED_DAYS = 90
 _CURVE_POINTS = 200
 
@@ -51,12 +51,20 @@ class _Part:
     depends_on: Callable[[Asked], Hashable]
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Tables by name, and until when (monotonic seconds) they are shown."""
+
+    tables: dict[str, Table]
+    until: float
+
+
 class Dashboard:
     """One catalogue's tables. Those that are slow to count are kept for longer, and none for less than a minute."""
 
     def __init__(self, db: Database, *, seconds: float = _KEPT_SECONDS) -> None:
         self._db, self._seconds = db, seconds
-        self._kept: dict[tuple[object, ...], tuple[float, dict[str, Table]]] = {}
+        self._kept: dict[tuple[str, ...], dict[Hashable, _Counted]] = {part.names: {} for part in _PARTS}
         self._counting = {part.names: threading.Lock() for part in _PARTS}
 
     def table(self, name: str, asked: Asked) -> Table:
@@ -90,17 +98,19 @@ class Dashboard:
             raise InputError(
                 f"expected a period that ends after it begins, got {limits.since} to {limits.until}"
             )
-        key = (part.names, part.depends_on(asked))
+        key = part.depends_on(asked)
         with self._counting[part.names]:  # who asks the same meanwhile waits for the answer
             began = time.monotonic()
-            self._kept = {k: kept for k, kept in self._kept.items() if began < kept[0]}
-            if key in self._kept:
-                return self._kept[key][1]
-            counted = {table.name: table for table in part.count(self._db, asked)}
-            now = time.monotonic()
-            if len(self._kept) < _KEPT_PARTS:
-                self._kept[key] = now + max(self._seconds, _KEPT_TIMES * (now - began)), counted
-            return counted
+            fresh = {k: counted for k, counted in self._kept[part.names].items() if began < counted.until}
+            self._kept[part.names] = fresh
+            if key not in fresh:
+                tables = {table.name: table for table in part.count(self._db, asked)}
+                now = time.monotonic()
+                while len(fresh) >= _KEPT_EACH:
+                    del fresh[next(iter(fresh))]
+                lasts = max(self._seconds, _KEPT_TIMES * (now - began)) if self._seconds else 0
+                fresh[key] = _Counted(tables, now + lasts)
+            return fresh[key].tables
 
 
 def _seen(db: Database, asked: Asked) -> list[Table]:

@@ -76,6 +76,12 @@ def list_edits(
     return History(total, tuple(Entry(edit, describe(edit), edit.undone_by is None) for edit in found))
 
 
+def last_edit(db: Database) -> int:
+    """The number of the last change by a person; 0 if there was none."""
+    with db.transaction() as connection:
+        return edits.last_edit(connection)
+
+
 def undo(db: Database, edit_id: int, *, actor: str, dry_run: bool = False) -> Undone:
     """Put back what an edit changed, as far as nobody changed it since. The undo is an edit that can be undone too.
 

@@ -181,6 +181,7 @@ def open_piece(db: Database, home: Path, upload_id: UUID, n: int, offset: int) -
     Raises:
         NotFoundError: no such file, or the upload is finished.
         InputError: a gap before the offset; the hint says how much has arrived.
+        NoSpaceError: the disk is full but for what the database needs.
     """
     with db.transaction() as connection:
         upload, file = _find(connection, upload_id), uploads.open_file(connection, upload_id, n)
@@ -194,6 +195,7 @@ def open_piece(db: Database, home: Path, upload_id: UUID, n: int, offset: int) -
             f"{file.path}: expected bytes from {there:,} on, got an offset of {offset:,}",
             hint=f"{there} bytes have arrived.",
         )
+    check_space(home, max(0, min(file.size - offset, LARGEST_PIECE)))  # others send too
     return Piece(file, path, offset)
 
 

@@ -109,6 +109,13 @@ def list_edits(
     return (rows[0]["total"] if rows else 0), [_edit(row) for row in rows]
 
 
+def last_edit(connection: Connection) -> int:
+    """The number of the newest edit; 0 without any."""
+    row = connection.execute(_SQL["last_edit"]).fetchone()
+    assert row is not None
+    return int(row["id"])
+
+
 def later_edit(connection: Connection, edit_id: int, thing: Thing, of: int) -> Edit | None:
     """The last edit after this one that touched the same thing, if there is one."""
     parameters = {"id": edit_id, "touching": _touching(thing, of)}

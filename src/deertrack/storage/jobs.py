@@ -18,6 +18,9 @@ Task = Callable[[int, dict[str, Any]], None]
 # Any number will do, as long as it stays: two processes must ask for the same one.
 _SCHEMA_LOCK = 0x0DEE_0070
 
+# Apart from people's jobs: half a million a year, which nobody asks for.
+_SWEEPS = "sweeps"
+
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
@@ -78,7 +81,8 @@ class JobQueue:
         app = App(connector=PsycopgConnector(conninfo=self._url))
         for name, task in tasks.items():
             _register(app, name, task)
-        app.periodic(cron="* * * * *")(app.task(name="deertrack.sweep", pass_context=True)(_sweep))
+        sweep = app.task(name="deertrack.sweep", queue=_SWEEPS, pass_context=True)(_sweep)
+        app.periodic(cron="* * * * *")(sweep)
         with translated_errors():
             asyncio.run(_work(app, until_empty=until_empty))
 
@@ -113,6 +117,7 @@ async def _work(app: App, *, until_empty: bool) -> None:
 
 async def _sweep(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 (the library passes it)
     await _retry_stalled(context.app)
+    await context.app.job_manager.delete_old_jobs(nb_hours=1, queue=_SWEEPS)
 
 
 async def _retry_stalled(app: App) -> None:

@@ -33,6 +33,9 @@ WHERE (%(touching)s::jsonb IS NULL OR e.items @> %(touching)s)
   AND (%(actor)s::text IS NULL OR e.actor = %(actor)s)
 ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s
 
+-- name: last_edit
+SELECT coalesce(max(id), 0) AS id FROM edits
+
 -- name: later_edit
 -- The last edit after this one that touched the same thing.
 SELECT e.id, e.at, e.actor, e.kind, e.detail, e.items, e.undoes, NULL::bigint AS undone_by

@@ -12,6 +12,8 @@ from deertrack.entry.web.parameters import Id, Limit, Offset
 from deertrack.entry.web.site import Site
 from deertrack.services import history, moves
 from deertrack.services.moves import Moved
+from deertrack.services.suggestions import SuggestedMerge, Suggesting, SuspectedMixture
+from deertrack.storage.suggestions import Doubtful, Record
 
 _Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 _Expected = Annotated[
@@ -57,6 +59,7 @@ class UndoOrder(BaseModel):
 def routes(site: Site) -> APIRouter:
     """Routes of edits and their history."""
     router = APIRouter()
+    suggesting = Suggesting(site.db)
 
     @router.post("/api/v1/merges", dependencies=[Once])
     def merge(order: MergeOrder, who: Reviewer) -> dict[str, Any]:
@@ -90,6 +93,15 @@ def routes(site: Site) -> APIRouter:
     def keep_apart(order: Apart, who: Reviewer) -> dict[str, Any]:
         """Two individuals are two: neither the machine nor a suggestion unites them again."""
         return {"edit": moves.keep_apart(site.db, str(order.one), str(order.other), actor=who.name)}
+
+    @router.get("/api/v1/suggestions")
+    def list_suggestions(_: Viewer) -> dict[str, Any]:
+        """Records that may be one animal, and records that may be two: to look at, likeliest first."""
+        found = suggesting.now(site.deciding.now(), last_edit=history.last_edit(site.db))
+        return {
+            "merges": [_merge(m) for m in found.merges],
+            "mixtures": [_mixture(m) for m in found.mixtures],
+        }
 
     @router.get("/api/v1/edits")
     def list_edits(
@@ -146,3 +158,20 @@ def _moved(done: Moved) -> dict[str, Any]:
 
 def _to(done: Moved) -> dict[str, Any] | None:
     return None if done.to is None else {"number": done.to[0], "name": done.to[1]}
+
+
+def _merge(merge: SuggestedMerge) -> dict[str, Any]:
+    pair = {"a": _record(merge.one), "b": _record(merge.other)}
+    return pair | {"probability": merge.probability, "similarity": merge.similarity}
+
+
+def _mixture(mixture: SuspectedMixture) -> dict[str, Any]:
+    return {
+        "individual": _record(mixture.record),
+        "parts": mixture.parts,
+        "probability": mixture.probability,
+    }
+
+
+def _record(record: Record | Doubtful) -> dict[str, Any]:
+    return {"number": record.number, "name": record.name, "detection_id": record.profile_detection_id}

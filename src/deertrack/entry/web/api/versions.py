@@ -1,15 +1,16 @@
 """Embedding versions: validations, cut-over and roll-back."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from deertrack import wiring
 from deertrack.domain.fusion import Weights
 from deertrack.entry.web.access import Admin, Viewer
 from deertrack.entry.web.once import Once
+from deertrack.entry.web.parameters import IfMatch, revision, tag
 from deertrack.entry.web.site import Site
 from deertrack.services.lifecycle.cutover import CutOver, cut_over, roll_back
 from deertrack.services.lifecycle.overview import lifecycle
@@ -26,9 +27,6 @@ class CutOverOrder(BaseModel):
     reason: str = Field(default="", max_length=1000, description="Why to go on without full evidence.")
 
 
-IfMatch = Annotated[str | None, Header(description="The ETag of GET /api/v1/versions.")]
-
-
 def routes(site: Site) -> APIRouter:
     """Routes of the lifecycle."""
     router = APIRouter()
@@ -37,7 +35,7 @@ def routes(site: Site) -> APIRouter:
     def show(response: Response, _: Viewer) -> dict[str, Any]:
         """All versions, which one decides, and the evidence."""
         found = lifecycle(site.db, site.settings.home)
-        response.headers["ETag"] = f'"{found.revision}"'
+        tag(response, found.revision)
         told = asdict(found)
         for state, version in zip(told["versions"], found.versions, strict=True):
             state["needs_reason"] = version.needs_reason
@@ -56,16 +54,12 @@ def routes(site: Site) -> APIRouter:
             reason=order.reason.strip(),
             actor=who.name,
             share=order.share,
-            expected=_revision(if_match),
+            expected=revision(if_match),
         )
 
     @router.post("/api/v1/rollbacks", dependencies=[Once])
     def back(who: Admin, if_match: IfMatch = None) -> CutOver:
         """End the A/B test that is under way, else go back to the version before the last cut-over."""
-        return roll_back(site.db, actor=who.name, expected=_revision(if_match))
+        return roll_back(site.db, actor=who.name, expected=revision(if_match))
 
     return router
-
-
-def _revision(if_match: str | None) -> str | None:
-    return None if if_match in {None, "*"} else str(if_match).removeprefix("W/").strip('"')

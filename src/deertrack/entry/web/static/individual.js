@@ -88,12 +88,15 @@ async function move(field) {
   const sightings = [...chosen];
   const named = el("input", { maxlength: 80, autocomplete: "off", placeholder: "a friendly name is made up" });
   const preview = el("div", { class: "notice", role: "status" }, "…");
-  let expected = null, asked = 0;
+  let expected = null, asked = 0, looked = "";
   const body = () => ({ sightings, to: field ? field.number() : null, ...(field || !named.value.trim() ? {} : { name: named.value.trim() }) });
   const sure = await ask(`${sightings.length === 1 ? "This sighting is" : `These ${sightings.length} sightings are`} ${field ? "somebody else" : "a new individual"}`, {
     body: [field ? field.node : el("label", { class: "field" }, el("span", {}, "Name"), named), preview], yes: "Move",
     ready: (button) => {
       const look = async () => {
+        const order = JSON.stringify(body());
+        if (order === looked) return; // the field only lost its focus, to this dialog's button maybe
+        looked = order;
         const mine = ++asked;
         button.disabled = true;
         if (field && !field.number()) { preview.textContent = "Who is it?"; return; }

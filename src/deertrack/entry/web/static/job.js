@@ -6,7 +6,7 @@ const $ = (id) => document.getElementById(id);
 const id = $("job").dataset.job;
 const WORDS = { todo: "waits", doing: "at work", succeeded: "done", failed: "failed", cancelled: "stopped", aborted: "stopped" };
 const KIND = { succeeded: "good", failed: "bad", doing: "warn" };
-const PAGE = 100;
+const PAGE = 100, SENT = /^.*\/uploads\/[0-9a-f-]{36}\//; // where the server keeps what was sent
 const number = (value) => value.toLocaleString("en");
 
 function stages(job) {
@@ -38,7 +38,7 @@ function report(job) {
 let shown = 0;
 async function problems() {
   const { data } = await api("GET", `/api/v1/jobs/${id}/problems?limit=${PAGE}&offset=${shown}`);
-  $("rows").append(...data.items.map(({ path, reason }) => el("tr", {}, el("td", {}, path), el("td", {}, reason))));
+  $("rows").append(...data.items.map(({ path, reason }) => el("tr", {}, el("td", { title: path }, path.replace(SENT, "")), el("td", {}, reason))));
   shown += data.items.length;
   $("problems").hidden = !data.total;
   $("more").hidden = shown >= data.total;
