@@ -41,8 +41,10 @@ Results go to standard output; progress, warnings and errors go to standard erro
 | `DEERTRACK_ENGINE` | what runs the model: `auto` (default), `openvino` or `onnxruntime` |
 | `DEERTRACK_PRECISION` | `f32` (default), or `bf16`: faster on CPUs that compute in it, OpenVINO only |
 | `DEERTRACK_THREADS` | CPU threads for the model, 1 to 256; default: all |
-| `DEERTRACK_API_TOKEN` | `serve`: what every request must carry as a bearer token; 16 characters or more |
+| `DEERTRACK_API_TOKEN` | `serve`: a bearer token that may do everything; 16 characters or more |
 | `DEERTRACK_HOSTS` | `serve`: names that it answers to besides this machine's own, with commas between them |
+| `DEERTRACK_LOGIN` | `serve`: `true` or `false`, as `--login` and `--no-login` say |
+| `DEERTRACK_HTTPS` | `serve`: `true` where people reach it by https through a proxy, so that cookies are sent by https only |
 | `DEERTRACK_PHOTOS` | `serve`: the only folder that runs asked for over HTTP may read |
 """
 

@@ -20,6 +20,8 @@ CHECKOUT = Path(__file__).parent.parent
 
 # Tests expect of a fresh catalogue what the untrained pack does; test_default_pack.py is about the default.
 os.environ["DEERTRACK_PACK"] = "lite"
+# What a server keeps beside its database (small pictures, uploads) stays out of the user's own folder.
+os.environ["DEERTRACK_HOME"] = tempfile.mkdtemp(prefix="deertrack-tests-home-")
 
 
 @pytest.fixture(scope="session")

@@ -251,7 +251,7 @@ def test_recognition_of_a_real_catalogue(nyala: Database, nyala_client: TestClie
     assert 0 < sum(r["sightings"] for r in similar) <= sum(told.values())
     page = nyala_client.get("/dashboard?part=recognition").text
     figures = dict(re.findall(r'<figure class="card chart" id="(\w+)">(.*?)</figure>', page, re.DOTALL))
-    for name in ("assignment", "similarities", "waiting"):
+    for name in ("assignment", "similarities", "waiting", "versions"):
         assert 'role="img"' in figures[name], name
     assert "There never was an A/B test here." in figures["ab"]
     assert nyala_client.get("/dashboard?part=animals").status_code == 200

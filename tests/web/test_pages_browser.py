@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from deertrack.entry.web.access import Role
 from deertrack.entry.web.app import make_app
+from deertrack.entry.web.sessions import COOKIE
+from deertrack.services import accounts
 from deertrack.settings import Settings
 from deertrack.storage.db import Database
 from deertrack.storage.jobs import JobQueue
@@ -67,19 +71,50 @@ def url(server_url: str, drawn_catalogue: tuple[str, Path]) -> Iterator[str]:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-@pytest.fixture
-def site(db: Database, tmp_path: Path) -> Iterator[str]:
+@contextmanager
+def serving(settings: Settings, db: Database) -> Iterator[str]:
     """The address of a server of its own."""
-    app = make_app(Settings(home=tmp_path / "home"), db, JobQueue(db.url))
+    app = make_app(settings, db, JobQueue(db.url))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True
         thread.join(10)
+
+
+@pytest.fixture
+def login() -> bool:
+    """Whether the server asks who one is; a test may say so."""
+    return False
+
+
+@pytest.fixture
+def site(db: Database, tmp_path: Path, login: bool) -> Iterator[str]:
+    """The address of this test's server."""
+    with serving(Settings(home=tmp_path / "home", login=login), db) as address:
+        yield address
+
+
+@pytest.fixture
+def session(db: Database) -> Callable[[str], dict[str, Any]]:
+    """Begin a session of an account, which is made if need be; a browser's options."""
+
+    def begin(name: str, role: Role = Role.REVIEWER) -> dict[str, Any]:
+        known = {user.name: user for user in accounts.list_users(db)}
+        user = known.get(name) or accounts.add_user(db, name, role, "correct horse battery", actor="test")
+        cookie = {
+            "name": COOKIE,
+            "value": accounts.begin_session(db, user.id),
+            "domain": "127.0.0.1",
+            "path": "/",
+        }
+        return {"storage_state": {"cookies": [cookie | {"expires": -1, "httpOnly": True, "secure": False,
+                                                        "sameSite": "Lax"}], "origins": []}}  # fmt: skip
+
+    return begin
 
 
 @pytest.fixture(scope="module")
@@ -272,12 +307,13 @@ def test_an_answer_whose_receipt_was_lost_counts_once(open_page: Callable[..., P
     expect(page.locator("dialog[open]")).to_have_count(0)
 
 
+@pytest.mark.parametrize("login", [True])
 def test_the_second_of_two_reviewers_sees_what_the_first_said(
-    open_page: Callable[..., Page], one: Ask
+    open_page: Callable[..., Page], session: Callable[..., dict[str, Any]], one: Ask
 ) -> None:
-    mine = open_page("/review")
+    mine = open_page("/review", **session("ana"))
     sighting = on_desk(mine)
-    theirs = open_page(f"/review/{sighting}")
+    theirs = open_page(f"/review/{sighting}", **session("ben"))
     assert on_desk(theirs) == sighting
     name = candidate(mine, 0)
     press(mine, "1")
@@ -285,11 +321,45 @@ def test_the_second_of_two_reviewers_sees_what_the_first_said(
     press(theirs, "2")
     dialog = theirs.locator("dialog[open]")
     expect(dialog).to_contain_text("Somebody else changed this meanwhile")
-    expect(dialog).to_contain_text(name)
+    expect(dialog).to_contain_text(f"ana: Sighting {sighting} is {name}")
     dialog.get_by_role("button", name="Look again").click()
     expect(theirs.locator("#title")).to_have_text(f"Sighting {sighting}")
     expect(theirs.locator("#standing")).to_contain_text(name)
     assert one(NAME, sighting) == name
+
+
+@pytest.mark.parametrize("login", [True])
+def test_answers_outlive_a_session_that_ended(
+    open_page: Callable[..., Page], session: Callable[..., dict[str, Any]], db: Database, one: Ask
+) -> None:
+    began = session("ana")
+    page = open_page("/review", **began)
+    sighting = on_desk(page)
+    accounts.log_out(db, began["storage_state"]["cookies"][0]["value"])
+    press(page, "u")
+    expect(page.locator("#unsaved")).to_contain_text("log in again")
+    assert one(STATE, sighting) == "review"
+    page.context.add_cookies(session("ana")["storage_state"]["cookies"])  # as another tab would
+    expect(page.locator("#unsaved")).to_be_hidden(timeout=15_000)
+    assert one(STATE, sighting) == "unidentifiable"
+    assert one("SELECT actor FROM edits ORDER BY id DESC LIMIT 1") == "ana"
+
+
+@pytest.mark.parametrize("login", [True])
+def test_a_viewer_looks_and_cannot_answer(
+    open_page: Callable[..., Page], session: Callable[..., dict[str, Any]], one: Ask
+) -> None:
+    page = open_page("/review", **session("vera", Role.VIEWER))
+    expect(page.locator(".cand").first).to_be_visible()
+    for button in ("#same", "#new", "#unidentifiable", "#not"):
+        expect(page.locator(button)).to_be_disabled()
+    page.wait_for_timeout(250)
+    page.keyboard.press("1")
+    page.keyboard.press("n")
+    page.wait_for_timeout(400)
+    assert one("SELECT count(*) FROM edits") == 0
+    page.goto("/individuals/1")
+    expect(page.locator("#describe")).to_have_count(0)
 
 
 def test_two_individuals_are_merged_and_parted_again(open_page: Callable[..., Page], one: Ask) -> None:

@@ -342,7 +342,7 @@ def test_an_archive_that_lies_about_its_sizes_fills_no_disk(tmp_path: Path) -> N
 def test_folders_name_the_stations(
     client: TestClient, photos: list[str], root: str, stations: dict[str, int]
 ) -> None:
-    assert uploads.station_root([Path(p) for p in photos]).as_posix() == root
+    assert uploads.station_root({Path(p).parent for p in photos}).as_posix() == root
     assert offer(client, dict.fromkeys(photos, b"x"))["stations"] == stations
 
 
@@ -363,3 +363,15 @@ def test_one_who_may_only_look_sends_nothing(client: TestClient) -> None:
         client.post("/api/v1/uploads", json={"files": []}, headers={"Authorization": "Bearer no"}).status_code
         == 401
     )
+
+
+def test_a_full_card_is_announced_at_once(client: TestClient) -> None:
+    listed = [
+        {"path": f"card/Station{n % 40}/100MEDIA/IMG_{n:05}.JPG", "size": 3_000_000} for n in range(20_000)
+    ]
+    answer = client.post("/api/v1/uploads", json={"files": listed})
+    assert answer.status_code == 201
+    assert len(answer.json()["files"]) == 20_000
+    assert answer.json()["stations"]["Station7"] == 500
+    nobody = client.post("/api/v1/uploads", json={"files": listed}, headers={"Authorization": "Bearer no"})
+    assert nobody.status_code in (401, 413)

@@ -168,6 +168,22 @@ def _errors(title: str, rows: Sequence[Row]) -> Markup:
     return chart.draw(*marks, title=title)
 
 
+def _versions(title: str, rows: Sequence[Row]) -> Markup:
+    names = [_line(r) for r in rows]
+    x = Axis(-0.5, len(rows) - 0.5, range(len(rows)), "version", lambda i: names[int(i)])
+    chart = Chart(x, Axis(0, 1, (0, 0.25, 0.5, 0.75, 1), "share", "{:.0%}".format), **_SIZE)
+    parts = (("matched", LEAF), ("review", SLATE), ("new", RUST))
+    marks = []
+    for i, r in enumerate(rows):
+        low = 0.0
+        for part, colour in parts:
+            high = low + r[part] / r["sightings"]
+            tip = f"{names[i]}: {r[part]:,} of {r['sightings']:,} {part}"
+            marks.append(chart.bar(i - 0.35, i + 0.35, low, high, fill=colour, tip=tip))
+            low = high
+    return legend([(colour, part) for part, colour in parts]) + chart.draw(*marks, title=title)
+
+
 def _bars(name: str, value: str) -> Callable[[str, Sequence[Row]], Markup]:
     return lambda title, rows: _dated_bars(title, value, [[(r[name], r[value], value) for r in rows]])
 
@@ -244,4 +260,5 @@ _DRAWINGS: Mapping[str, Callable[[str, Sequence[Row]], Markup]] = {
     "assignment": _assignment,
     "similarities": _similarities,
     "errors": _errors,
+    "versions": _versions,
 }

@@ -7,7 +7,7 @@ from math import cos, floor, log10, pi, radians, sqrt
 
 from markupsafe import Markup, escape
 
-_WIDTH, _HEIGHT, _EDGE = 560, 360, 46
+_WIDTH, _HEIGHT, _EDGE = 420, 280, 40
 _EARTH = 6_371_000.0
 
 
@@ -23,7 +23,7 @@ class Spot:
 
 def bars(values: Sequence[int], labels: Sequence[str], title: str, *, every: int = 1) -> Markup:
     """One bar for each value; each ``every``-th is labelled, all have a tip."""
-    width, height, ground, top = 480, 130, 108, 12
+    width, height, ground, top = 360, 120, 98, 10
     step, most = width / len(values), max(*values, 1)
     marks = [f'<line class="grid" x1="0" x2="{width}" y1="{ground}" y2="{ground}"/>']
     for i, (value, label) in enumerate(zip(values, labels, strict=True)):
@@ -67,7 +67,7 @@ def station_map(spots: Sequence[Spot], title: str) -> Markup:
     for spot, east, north in sorted(zip(spots, easts, norths, strict=True), key=lambda s: -s[0].count):
         x = _WIDTH / 2 + (east - (max(easts) + min(easts)) / 2) / unit
         y = _HEIGHT / 2 - (north - (max(norths) + min(norths)) / 2) / unit
-        radius = 5 + 21 * sqrt(spot.count / most) if spot.count else 3.5
+        radius = 5 + 17 * sqrt(spot.count / most) if spot.count else 3.5
         anchor, shift = ("end", -radius - 4) if x > _WIDTH * 0.7 else ("start", radius + 4)
         tip = f"{spot.name}: {spot.count}"
         marks.append(
@@ -78,7 +78,7 @@ def station_map(spots: Sequence[Spot], title: str) -> Markup:
             at = f'x="{x + shift:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}"'
             marks.append(f'<text class="note" {at}>{escape(tip)}</text>')
     metres = unit * pi / 180 * _EARTH
-    length = _round_down(metres * 130)
+    length = _round_down(metres * 100)
     said = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
     end = 12 + length / metres
     bottom, right = _HEIGHT - 18, _WIDTH - 16

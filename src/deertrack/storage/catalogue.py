@@ -70,6 +70,7 @@ class Sighting:
     timezone: str
     started_at: datetime | None
     outcome: str | None
+    by_person: bool
     probability: float | None
     candidates: tuple[dict[str, Any], ...]
     photos: tuple[SightingPhoto, ...]
@@ -148,6 +149,7 @@ def list_sightings(connection: Connection, *, deer_id: int | None = None) -> lis
             timezone=photos[0]["timezone"],
             started_at=photos[0]["started_at"],
             outcome=photos[0]["outcome"],
+            by_person=photos[0]["by_person"],
             probability=photos[0]["probability"],
             candidates=tuple(photos[0]["candidates"] or ()),
             photos=tuple(

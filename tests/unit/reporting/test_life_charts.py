@@ -58,7 +58,7 @@ def test_the_bar_below_the_map_tells_the_distance() -> None:
 
 
 def test_a_station_alone_and_one_never_visited_can_be_drawn() -> None:
-    assert circles(station_map([Spot("alone", 51.0, 9.0, 3)], "Stations"))["alone"][:2] == (280.0, 180.0)
+    assert circles(station_map([Spot("alone", 51.0, 9.0, 3)], "Stations"))["alone"][:2] == (210.0, 140.0)
     assert circles(station_map([Spot("empty", 51.0, 9.0, 0)], "Stations"))["empty"][2] < 5
 
 

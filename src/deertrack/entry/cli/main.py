@@ -15,6 +15,7 @@ from deertrack.domain.errors import DeertrackError
 from deertrack.entry.cli import (
     db,
     deer,
+    history,
     models,
     reid,
     report,
@@ -47,6 +48,7 @@ app.command("serve")(serve.serve_command)
 app.command("worker")(serve.worker_command)
 app.add_typer(deer.app, name="deer")
 app.add_typer(review.app, name="review")
+app.add_typer(history.app, name="history")
 app.add_typer(stations.app, name="stations")
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")

@@ -139,6 +139,21 @@ def new_command(
     _show_answer(answered, json=json)
 
 
+@app.command("unidentifiable")
+def unidentifiable_command(sighting: Number, json: Json = False, home: Home = None) -> None:
+    """Say that nobody can tell who a sighting is. It waits no more, and counts for nobody.
+
+    Example: deertrack review unidentifiable 412
+    """
+    with wiring.open_database(settings_for(home)) as db:
+        edit = review.unidentifiable(db, sighting, actor=getuser())
+    if json:
+        print_json({"sighting_id": sighting, "edit": edit})
+        return
+    said = "" if edit else ", as a person said before"
+    out.print(f"Sighting {sighting} cannot be told{said}.")
+
+
 @app.command("import")
 def import_command(
     file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="CSV: file, identity.")],

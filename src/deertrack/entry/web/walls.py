@@ -26,8 +26,8 @@ from deertrack.services import accounts
 from deertrack.storage.accounts import User
 
 _MIB = 2**20
-_BODY, _UPLOAD = 1 * _MIB, 64 * _MIB
-_UPLOADS = "/api/v1/uploads"  # with the list of files that begins one
+_BODY, _LIST, _UPLOAD = 1 * _MIB, 16 * _MIB, 64 * _MIB
+_UPLOADS = "/api/v1/uploads"  # itself takes the list of a card's files
 _SAFE = {"GET", "HEAD", "OPTIONS", "TRACE"}
 _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; "
@@ -169,8 +169,9 @@ async def _limited(request: Request, receive: Receive) -> tuple[Receive, bytes]:
     """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     is_json = kind == "application/json" or kind.endswith("+json")
-    piece = request.url.path.startswith(_UPLOADS) and not is_json and request.state.who is not None
-    most = _UPLOAD if piece else _BODY
+    path = request.url.path if request.state.who is not None else ""
+    piece = path.startswith(_UPLOADS) and not is_json
+    most = _UPLOAD if piece else _LIST if path == _UPLOADS else _BODY
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > most:
         raise _too_long(most)

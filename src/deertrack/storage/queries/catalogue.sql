@@ -41,7 +41,7 @@ UPDATE deer SET name = %(name)s WHERE id = %(id)s
 -- name: sightings_with_photos
 -- Every sighting, or those of one individual, with its photos: for pages and reports.
 SELECT g.id AS sighting_id, g.deer_id, g.state, s.name AS station, s.timezone, e.id AS encounter_id,
-       e.started_at, l.outcome, l.probability, l.candidates,
+       e.started_at, l.outcome, l.probability, l.candidates, coalesce(l.actor <> 'machine', false) AS by_person,
        x.id AS detection_id, x.confidence, x.bbox_x AS x, x.bbox_y AS y, x.bbox_width AS width,
        x.bbox_height AS height, i.id AS image_id, i.taken_at,
        (SELECT array_agg(f.path ORDER BY f.path) FROM files f WHERE f.image_id = i.id) AS paths
@@ -50,7 +50,7 @@ JOIN encounters e ON e.id = g.encounter_id
 JOIN stations s ON s.id = e.station_id
 JOIN detections x ON x.sighting_id = g.id
 JOIN images i ON i.id = x.image_id
-LEFT JOIN LATERAL (SELECT outcome, probability, candidates FROM decisions c
+LEFT JOIN LATERAL (SELECT actor, outcome, probability, candidates FROM decisions c
                    WHERE c.sighting_id = g.id ORDER BY c.id DESC LIMIT 1) l ON true
 WHERE %(deer_id)s::bigint IS NULL OR g.deer_id = %(deer_id)s
 ORDER BY e.started_at NULLS LAST, g.id, i.taken_at, i.id, x.id

@@ -94,7 +94,7 @@ def routes(site: Site) -> APIRouter:
         _: Reviewer,
         offset: Annotated[int, Query(ge=0, le=2**53, description="Where in the file the bytes begin.")] = 0,
     ) -> dict[str, int]:
-        """Bytes of a file from an offset on. What arrived before may come again."""
+        """Bytes of a file (application/octet-stream) from an offset on. What arrived before may come again."""
         piece = await run_in_threadpool(uploads.open_piece, db, home, upload, n, offset)
         received = 0
         try:

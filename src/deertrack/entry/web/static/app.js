@@ -119,7 +119,7 @@ export function ask(question, { body = [], yes = "OK", no = "Cancel", danger = f
     dialog.addEventListener("close", () => { resolve(dialog.returnValue === "yes"); dialog.remove(); });
     document.body.append(dialog);
     dialog.showModal();
-    (dialog.querySelector("[autofocus]") ?? confirm).focus();
+    (dialog.querySelector("input:not([type=radio], [type=checkbox]), textarea") ?? confirm).focus();
     ready?.(confirm, dialog);
   });
 }
@@ -145,7 +145,7 @@ export function toastNext(text, edit) {
   sessionStorage.setItem("deertrack.toast", JSON.stringify({ text, edit }));
 }
 
-/** Take an edit back, after showing what that means. Returns whether it was done. */
+/** Take an edit back, after showing what that means. Returns {text, edit}, or null where it was not done. */
 export async function undoEdit(id, { preview = true } = {}) {
   try {
     if (preview) {
@@ -153,12 +153,11 @@ export async function undoEdit(id, { preview = true } = {}) {
       const stays = data.kept?.length ? [el("p", {}, "These stay as they are, because they were changed again later:"),
         el("ul", {}, data.kept.map((kept) => el("li", {}, kept.text)))] : [];
       const says = [el("p", {}, data.text || `${data.reverted} ${data.reverted === 1 ? "thing goes" : "things go"} back to how it was.`), ...stays];
-      if (!await ask("Undo this?", { body: says, yes: "Undo" })) return false;
+      if (!await ask("Undo this?", { body: says, yes: "Undo" })) return null;
     }
     const { data } = await api("POST", `/api/v1/edits/${id}/undo`, { body: {} });
-    toastNext(data.text || "Undone.", data.edit);
-    return true;
-  } catch (error) { complain(error); return false; }
+    return data;
+  } catch (error) { complain(error); return null; }
 }
 
 /** A field for an individual by name or number: {node, number()}; the number is null while nobody is called so. */
@@ -179,11 +178,23 @@ export function individualField(label) {
   return { node: el("label", { class: "field" }, el("span", {}, label), input, options), input, number };
 }
 
+/** Take an edit back and show the page as it is then. */
+export async function undoAndReload(id, options) {
+  const undone = await undoEdit(id, options);
+  if (!undone) return;
+  toastNext(undone.text, undone.edit);
+  location.reload();
+}
+
 // ---- every page
 
+const marked = document.querySelector(".links [aria-current]");
+if (marked) marked.parentElement.scrollLeft = marked.offsetLeft - marked.parentElement.offsetLeft - 24; // on a phone not all fit
+
+const MENUS = "details:is(.menu, .filters)[open]";
 let went = 0;
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") document.querySelector(".menu[open]")?.removeAttribute("open");
+  if (event.key === "Escape") for (const menu of document.querySelectorAll(MENUS)) menu.open = false;
   if (!keysAreFree(event) || event.ctrlKey || event.metaKey) return;
   const page = { r: "/review", i: "/individuals", h: "/history" }[event.key.toLowerCase()];
   if (event.key === "?") { event.preventDefault(); help(); }
@@ -191,7 +202,7 @@ document.addEventListener("keydown", (event) => {
   went = event.key.toLowerCase() === "g" ? Date.now() : 0;
 });
 document.addEventListener("click", (event) => {
-  for (const menu of document.querySelectorAll(".menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+  for (const menu of document.querySelectorAll(MENUS)) if (!menu.contains(event.target)) menu.open = false;
 });
 document.getElementById("keys")?.addEventListener("click", help);
 document.getElementById("logout")?.addEventListener("click", async () => {
@@ -202,7 +213,7 @@ const kept = sessionStorage.getItem("deertrack.toast");
 if (kept) {
   sessionStorage.removeItem("deertrack.toast");
   const { text, edit } = JSON.parse(kept);
-  toast(text, { undo: edit ? async () => { if (await undoEdit(edit, { preview: false })) location.reload(); } : undefined });
+  toast(text, { undo: edit ? () => undoAndReload(edit, { preview: false }) : undefined });
 }
 
 /** Show how many sightings wait, beside "Review". */

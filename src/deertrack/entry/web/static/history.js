@@ -1,11 +1,11 @@
 // Undo buttons, here and on an individual's page: first what it would mean, then the thing.
 
-import { undoEdit } from "./app.js";
+import { undoAndReload } from "./app.js";
 
 for (const button of document.querySelectorAll("[data-undo]")) {
   button.addEventListener("click", async () => {
     button.disabled = true;
-    if (await undoEdit(Number(button.dataset.undo))) location.reload();
+    await undoAndReload(Number(button.dataset.undo));
     button.disabled = false;
   });
 }

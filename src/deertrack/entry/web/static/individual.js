@@ -99,7 +99,7 @@ async function move(field) {
         looked = order;
         const mine = ++asked;
         button.disabled = true;
-        if (field && !field.number()) { preview.textContent = "Who is it?"; return; }
+        if (field && !field.number()) { preview.textContent = "Nothing moves before you have seen what it means."; return; }
         try {
           const { data } = await api("POST", "/api/v1/moves", { body: { ...body(), dry_run: true } });
           if (mine !== asked) return;

@@ -8,9 +8,10 @@ export function portrait({ number, name, detection_id: detection }, side = 320) 
     el("figcaption", {}, el("a", { href: `/individuals/${number}` }, name), el("span", { class: "muted" }, ` No. ${number}`)));
 }
 
-/** Show two individuals; merge them if the user says so. Whoever has more sightings keeps the name, unless chosen otherwise. */
+/** Show two individuals; merge them if the user says so. Who has more sightings, else who is known longer, keeps the name. */
 export async function compare(one, other) {
-  let [kept, gone] = (other.sightings ?? 0) > (one.sightings ?? 0) ? [other, one] : [one, other];
+  const more = (other.sightings ?? 0) - (one.sightings ?? 0) || one.number - other.number;
+  let [kept, gone] = more > 0 ? [other, one] : [one, other];
   const preview = el("div", { class: "notice", role: "status" }, "…");
   let expected = null, confirm = null, asked = 0;
 

@@ -264,8 +264,12 @@ addEventListener("online", () => retry?.());
 
 function offline(error, again) {
   retry = () => { retry = null; again(); };
-  if (error instanceof Problem && error.status === 404) over("There is no such sighting", el("p", {}, error.message), el("p", {}, el("a", { class: "button primary", href: "/review" }, "To the review")));
-  else {
+  if (error instanceof Problem && error.status < 500 && error.status !== 401) {
+    retry = null;
+    over("This cannot be shown", el("p", {}, error.message), el("a", { class: "button primary", href: "/review" }, "Show all that wait"));
+  } else if (error.status === 401) {
+    over("Log in again", el("p", {}, error.message), el("a", { class: "button primary", href: `/login?next=${encodeURIComponent(location.pathname + location.search)}` }, "Log in"));
+  } else {
     over("The server does not answer", el("p", {}, "What you answered is kept on this device and sent as soon as it can be."),
       el("button", { class: "button primary", type: "button", onclick: () => retry?.() }, "Try again"));
   }
@@ -349,7 +353,6 @@ async function undo(entry = undoable.at(-1)?.entry) {
     await outbox.settled(entry);
     if (!undoable.includes(last)) return; // refused meanwhile: there is nothing to undo
     if (!last.edit || !await undoEdit(last.edit, { preview: false })) return;
-    sessionStorage.removeItem("deertrack.toast");
   }
   undoable = undoable.filter((one) => one !== last);
   keep("undoable", undoable);
@@ -377,7 +380,7 @@ outbox.addEventListener("sent", ({ detail: { entry, data, etag } }) => {
   // Who is known changed, so what was fetched ahead may say less than is known now.
   for (const id of [...cache.keys()]) if (id !== item?.id) cache.delete(id);
   ahead();
-  if (item && item.id !== entry.sighting) newcomers(item.id);
+  if (item) newcomers(item.id);
 });
 
 /** Candidates that came up since: added below the others, so that no key changes its meaning under a finger. */
@@ -462,7 +465,13 @@ async function redecide(method, path, body, says) {
   const { id } = item;
   try {
     const { data } = await api(method, path, { body, etag: method === "PATCH" ? item.etag : undefined });
-    toast(data.text ?? says, { undo: data.edit ? async () => { if (await undoEdit(data.edit, { preview: false })) show(id, { fresh: true }); } : undefined });
+    const takeBack = async () => {
+      const undone = await undoEdit(data.edit, { preview: false });
+      if (!undone) return;
+      toast(undone.text);
+      show(id, { fresh: true });
+    };
+    toast(data.text ?? says, { undo: data.edit ? takeBack : undefined });
     const before = item?.id === id;
     cache.delete(id);
     const { data: now } = await load(id);
