@@ -21,6 +21,7 @@ from deertrack.settings import Settings
 from deertrack.storage.db import Database
 from deertrack.storage.jobs import JobQueue
 
+expect.set_options(timeout=15_000)  # a busy machine is no failure
 PHONE, LAPTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 
 
@@ -162,9 +163,9 @@ def test_an_upload_that_breaks_off_goes_on_with_what_is_missing(
     page.set_input_files("#folder", card)
     page.click("#send")
     expect(page.locator("#progress")).to_contain_text("trying again")
-    page.unroute("**/api/v1/uploads/*/files/*")
     page.on("dialog", lambda dialog: dialog.accept())  # the page would rather stay
     page.reload()
+    page.unroute("**/api/v1/uploads/*/files/*")
     expect(page.get_by_role("heading", name="Not finished")).to_be_visible()
     again: list[str] = []
     page.on("request", lambda request: again.append(request.url) if "/files/" in request.url else None)

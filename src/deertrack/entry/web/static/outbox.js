@@ -22,7 +22,7 @@ export class Outbox extends EventTarget {
       this.#entries = Object.keys(localStorage).filter((key) => key.startsWith(this.#prefix)).sort()
         .map((key) => ({ ...JSON.parse(localStorage.getItem(key)), id: key }));
     } catch { /* no storage: entries live as long as the page */ }
-    addEventListener("online", () => this.flush());
+    for (const event of ["online", "focus"]) addEventListener(event, () => this.flush()); // focus: back from logging in
   }
 
   get size() { return this.#entries.length; }

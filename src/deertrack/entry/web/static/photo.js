@@ -1,6 +1,6 @@
 // The boxes of a photo: moved and drawn by mouse, touch and keyboard; told what they show; rejected and restored.
 
-import { api, complain, el, keys, keysAreFree, percent, toast, undoEdit, who } from "/static/app.js";
+import { api, complain, el, keys, keysAreFree, percent, toast, undoAndReload, who } from "/static/app.js";
 
 const plate = document.getElementById("plate"), list = document.getElementById("boxes"), hint = document.getElementById("hint");
 const draw = document.getElementById("draw"), save = document.getElementById("save"), reset = document.getElementById("reset");
@@ -67,7 +67,7 @@ async function change(method, path, body, text) {
     await load();
     if (!data.edit) return;
     toast(data.job ? `${text} The machine looks at it now.` : text, {
-      undo: async () => { if (await undoEdit(data.edit, { preview: false })) location.reload(); },
+      undo: () => undoAndReload(data.edit, { preview: false }),
       link: data.job ? { href: `/jobs/${data.job}`, text: "Job" } : undefined,
     });
   } catch (error) { complain(error); await load().catch(complain); }
