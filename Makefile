@@ -19,7 +19,7 @@ ifeq ($(strip $(PHOTOS)),)
 	@$(DEERTRACK) run $(HERD)/cards --detections $(HERD)/detections.json \
 		--calibration $(HERD)/calibration.json --home $(HERD)/catalogue
 	@$(DEERTRACK) report $(HERD)/report.html --home $(HERD)/catalogue
-	@echo "To see it again: $(DEERTRACK) deer list --home $(HERD)/catalogue"
+	@echo "To say who is who: $(DEERTRACK) serve --home $(HERD)/catalogue"
 	@echo "Your own photos: make run PHOTOS=~/cards DETECTIONS=~/cards/md.json"
 else
 	@$(DEERTRACK) run "$(PHOTOS)" $(if $(DETECTIONS),--detections "$(DETECTIONS)") $(RUN_OPTIONS)

@@ -8,7 +8,7 @@ from typing import Any
 
 from deertrack.domain.errors import ConflictError, InputError, NotFoundError
 from deertrack.formats.stations import LONGEST_SHIFT, StationRow, parse_timezone
-from deertrack.storage import catalogue, images
+from deertrack.storage import catalogue, dashboard, images
 from deertrack.storage.db import Connection, Database
 from deertrack.storage.images import Station
 
@@ -61,6 +61,12 @@ def shift_clock(db: Database, name: str, by: timedelta) -> Station:
     with db.transaction() as connection:
         station = images.get_station(connection, name)
         return _change(connection, name, {"clock_shift": station.clock_shift + by})
+
+
+def station_names(db: Database) -> list[str]:
+    """All stations by name, without counting what they saw."""
+    with db.transaction() as connection:
+        return dashboard.station_names(connection)
 
 
 def list_stations(db: Database) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from deertrack.entry.web.templating import page
 from deertrack.reporting.life_charts import Spot, bars, dots, station_map
 from deertrack.services import history, individuals
 from deertrack.services.individuals import Portrait
-from deertrack.services.stations import list_stations
+from deertrack.services.stations import station_names
 
 _CARDS, _SIGHTINGS, _CHANGES = 48, 40, 8
 _HOURS = [f"{hour}" for hour in range(24)]
@@ -52,7 +52,7 @@ def routes(site: Site) -> APIRouter:
             limit=_CARDS,
             offset=offset,
         )
-        stations = [row["name"] for row in list_stations(site.db)]
+        stations = station_names(site.db)
         return page(request, "individuals.html", found=found, stations=stations, limit=_CARDS, offset=offset)
 
     @router.get("/individuals/{individual}", response_class=HTMLResponse)

@@ -6,7 +6,7 @@ from fastapi.responses import HTMLResponse
 from deertrack.entry.web.access import Viewer
 from deertrack.entry.web.site import Site
 from deertrack.entry.web.templating import page
-from deertrack.services.stations import list_stations
+from deertrack.services.stations import station_names
 
 _FILTERS = ("station", "since", "until", "sex", "individual")
 
@@ -17,7 +17,7 @@ def routes(site: Site) -> APIRouter:
 
     def desk(request: Request, sighting: int | None) -> HTMLResponse:
         filtered = sum(bool(request.query_params.get(name)) for name in _FILTERS)
-        stations = [station["name"] for station in list_stations(site.db)]
+        stations = station_names(site.db)
         return page(request, "review.html", sighting=sighting, filtered=filtered, stations=stations)
 
     @router.get("/review", response_class=HTMLResponse)
