@@ -1,55 +1,31 @@
 """The pages about accounts in a real browser: logging in by keyboard, passwords, tokens, other people's roles."""
 
-import shutil
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from deertrack.entry.web.access import Role
-from deertrack.entry.web.app import make_app
 from deertrack.services import accounts
 from deertrack.settings import Settings
 from deertrack.storage.db import Database
-from deertrack.storage.jobs import JobQueue
 
 PASSWORD, EVIL = "four words nobody says", "<script>alert(1)</script>"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (Debian: apt install chromium)")
 
 
 @pytest.fixture
-def address(db: Database) -> Iterator[str]:
+def address(db: Database, serve: Callable[..., str]) -> str:
     """A server that asks for a login, with an admin, a reviewer and somebody with a name to be careful of."""
     for name, role in (("Ada", Role.ADMIN), ("Rita", Role.REVIEWER), (EVIL, Role.VIEWER)):
         accounts.add_user(db, name, role, PASSWORD, actor="test")
-    app = make_app(Settings(login=True), db, JobQueue(db.url))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://localhost:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    return serve(Settings(login=True), db).replace("127.0.0.1", "localhost")
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    """A small phone in the dark. What a script gets wrong, or the policy forbids, fails the test."""
-    wrong: list[str] = []
-    with sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 360, "height": 700}, color_scheme="dark")
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
-        yield page
-        browser.close()
-    assert wrong == []
+def page(new_page: Callable[..., Page]) -> Page:
+    """A small phone in the dark."""
+    return new_page(viewport={"width": 360, "height": 700}, color_scheme="dark")
 
 
 def log_in(page: Page, name: str, password: str = PASSWORD) -> None:

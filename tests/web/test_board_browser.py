@@ -1,72 +1,23 @@
 """The dashboard and the versions in a real Chromium, over a real catalogue."""
 
-import shutil
-import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from deertrack.entry.web.app import make_app
 from deertrack.settings import Settings
 from deertrack.storage.db import Database
-from deertrack.storage.jobs import JobQueue
 
 PAGES = ("/dashboard", "/dashboard?part=recognition&by=day", "/versions")
 PHONE, LAPTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 
 
 @pytest.fixture
-def site(nyala: Database, tmp_path: Path) -> Iterator[str]:
+def site(nyala: Database, tmp_path: Path, serve: Callable[..., str]) -> str:
     """The address of a server of its own."""
-    app = make_app(Settings(home=tmp_path / "home"), nyala, JobQueue(nyala.url))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(10)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """This machine's own Chromium."""
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=quiet)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
-    """A page at a path. What goes wrong in any script or with the page's own policy fails the test."""
-    contexts, wrong = [], []
-
-    def open_at(path: str, **options: Any) -> Page:
-        context = browser.new_context(**{"viewport": LAPTOP, "base_url": site, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(8000)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
-        page.goto(path)
-        return page
-
-    yield open_at
-    for context in contexts:
-        context.close()
-    assert not wrong
+    return serve(Settings(home=tmp_path / "home"), nyala)
 
 
 @pytest.mark.parametrize(("scheme", "viewport"), [("light", LAPTOP), ("dark", PHONE)])

@@ -3,86 +3,38 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from deertrack.entry.web.app import make_app
 from deertrack.settings import Settings
 from deertrack.storage.db import Database
-from deertrack.storage.jobs import JobQueue
 
 expect.set_options(timeout=15_000)  # a busy machine is no failure
 PHONE, LAPTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("there is no Chromium here")
-    quiet = [
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    ]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *quiet])
-        yield browser
-        browser.close()
+@pytest.fixture
+def page(new_page: Callable[..., Page]) -> Page:
+    """A browser of somebody who wants no motion."""
+    return new_page(reduced_motion="reduce")
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that may not fail in silence."""
-    context = browser.new_context(viewport=LAPTOP, reduced_motion="reduce")
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda said: errors.append(said.text) if "Content Security" in said.text else None)
-    yield page
-    context.close()
-    assert errors == []
-
-
-@contextmanager
-def serving(db: Database, home: Path) -> Iterator[str]:
-    app = make_app(Settings(home=home), db, JobQueue(db.url))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()  # a page that is quicker than the server waits for it
-        port = listening.getsockname()[1]
-        config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{port}"
-        server.should_exit = True
-        thread.join(10)
-
-
-@pytest.fixture
-def site(db: Database, tmp_path: Path) -> Iterator[str]:
+def site(db: Database, tmp_path: Path, serve: Callable[..., str]) -> str:
     """An empty catalogue."""
-    with serving(db, tmp_path / "home") as address:
-        yield address
+    return serve(Settings(home=tmp_path / "home"), db)
 
 
 @pytest.fixture
-def nyala_site(nyala: Database, tmp_path: Path) -> Iterator[str]:
+def nyala_site(nyala: Database, tmp_path: Path, serve: Callable[..., str]) -> str:
     """One station of nyala."""
-    with serving(nyala, tmp_path / "home") as address:
-        yield address
+    return serve(Settings(home=tmp_path / "home"), nyala)
 
 
 @pytest.fixture

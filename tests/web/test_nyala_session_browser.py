@@ -1,22 +1,16 @@
 """A review session on real photos in a real browser: assign, new, unidentifiable, undo, merge, split, undo it."""
 
-import shutil
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from deertrack.entry.web.app import make_app
 from deertrack.services.checks import examine
 from deertrack.settings import Settings
 from deertrack.storage.db import Database
-from deertrack.storage.jobs import JobQueue
 
 Ask = Callable[..., Any]
 OWNER = "SELECT r.number FROM sightings g JOIN deer r ON r.id = g.deer_id WHERE g.id = %s"
@@ -24,30 +18,9 @@ STATE = "SELECT state FROM sightings WHERE id = %s"
 
 
 @pytest.fixture
-def page(nyala: Database, tmp_path: Path) -> Iterator[Page]:
-    """A browser on the catalogue; what goes wrong in any script fails the test."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    app = make_app(Settings(home=tmp_path / "home"), nyala, JobQueue(nyala.url))
-    wrong: list[str] = []
-    with socket.socket() as listening, sync_playwright() as playwright:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-        browser = playwright.chromium.launch(executable_path=program, args=quiet)
-        page = browser.new_page(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}")
-        page.set_default_timeout(15_000)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
-        yield page
-        browser.close()
-        server.should_exit = True
-        thread.join(10)
-    assert wrong == []
+def site(nyala: Database, tmp_path: Path, serve: Callable[..., str]) -> str:
+    """One station of nyala."""
+    return serve(Settings(home=tmp_path / "home"), nyala)
 
 
 @pytest.fixture
@@ -91,8 +64,8 @@ def press_button(page: Page, name: str) -> None:
     button.click()
 
 
-def test_a_review_session(page: Page, nyala: Database, one: Ask) -> None:
-    page.goto("/")
+def test_a_review_session(open_page: Callable[..., Page], nyala: Database, one: Ask) -> None:
+    page = open_page("/")
     page.get_by_role("link", name="Review").first.click()
     first = on_desk(page)
     second = press(page, "1")
@@ -120,6 +93,7 @@ def test_a_review_session(page: Page, nyala: Database, one: Ask) -> None:
     expect(page).to_have_url(f"{page.url.split('/individuals')[0]}/individuals/{number}")
 
     # One of its sightings is somebody else: split.
+    page.wait_for_load_state()
     page.get_by_label(f"Select sighting {first}").check()
     page.get_by_role("button", name="Are a new individual").click()
     page.locator("dialog[open]").get_by_label("Name").fill("Half")

@@ -1,39 +1,31 @@
 """The pages in a real Chromium, on a drawn herd that was embedded and decided about for real."""
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from deertrack.entry.web.access import Role
-from deertrack.entry.web.app import make_app
 from deertrack.entry.web.sessions import COOKIE
 from deertrack.services import accounts
 from deertrack.settings import Settings
 from deertrack.storage.db import Database
-from deertrack.storage.jobs import JobQueue
 from deertrack.vision.sample_herd import HerdPlan, draw_herd
 
 PAGES = ("/", "/review", "/individuals", "/individuals/1", "/history")
 PHONE, LAPTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 
 PATIENCE = 30_000  # ms; nothing waits that long unless the machine has much else to do
-expect.set_options(timeout=PATIENCE)
 
 Ask = Callable[..., Any]
 
@@ -74,20 +66,6 @@ def url(server_url: str, drawn_catalogue: tuple[str, Path]) -> Iterator[str]:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-@contextmanager
-def serving(settings: Settings, db: Database) -> Iterator[str]:
-    """The address of a server of its own."""
-    app = make_app(settings, db, JobQueue(db.url))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(10)
-
-
 @pytest.fixture
 def login() -> bool:
     """Whether the server asks who one is; a test may say so."""
@@ -95,10 +73,9 @@ def login() -> bool:
 
 
 @pytest.fixture
-def site(db: Database, tmp_path: Path, login: bool) -> Iterator[str]:
+def site(db: Database, tmp_path: Path, login: bool, serve: Callable[..., str]) -> str:
     """The address of this test's server."""
-    with serving(Settings(home=tmp_path / "home", login=login), db) as address:
-        yield address
+    return serve(Settings(home=tmp_path / "home", login=login), db)
 
 
 @pytest.fixture
@@ -118,40 +95,6 @@ def session(db: Database) -> Callable[[str], dict[str, Any]]:
                                                         "sameSite": "Lax"}], "origins": []}}  # fmt: skip
 
     return begin
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """This machine's own Chromium."""
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=quiet)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
-    """Another person's browser at a path. What goes wrong in any script of a page fails the test."""
-    contexts, wrong = [], []
-
-    def open_at(path: str, **options: Any) -> Page:
-        context = browser.new_context(**{"viewport": LAPTOP, "base_url": site, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
-        page.goto(path)
-        return page
-
-    yield open_at
-    for context in contexts:
-        context.close()
-    assert not wrong
 
 
 @pytest.fixture

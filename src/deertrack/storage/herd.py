@@ -21,6 +21,8 @@ _ORDER: dict[Order, sql.SQL] = {
 }
 # A list of more is read by nobody.
 _COMPANIONS, _INSTANTS = 12, 5_000
+# Encounters that are looked at for who was met last: for a start, and for each individual up to the page's end.
+_LATELY, _ENCOUNTERS_EACH = 1_000, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +118,6 @@ def page(
     if search:
         escaped = search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         pattern = f"%{escaped}%"
-    query = _SQL["page"].format(
-        last_seen=_SQL["seen_last"] if order == "last_seen" else sql.SQL("NULL::timestamptz"),
-        order=_ORDER[order],
-        order_again=sql.SQL("c.") + sql.SQL(_ORDER[order].as_string().replace(", ", ", c.")),
-    )
     parameters = {
         "status": status,
         "search": pattern,
@@ -130,8 +127,20 @@ def page(
         "only": only,
         "limit": limit,
         "offset": offset,
+        "lately": _LATELY + _ENCOUNTERS_EACH * (offset + limit),
     }
-    rows = connection.execute(query, parameters).fetchall()
+    # Whom the last encounters show was met last; only if too few of those asked for are among them, all are looked at.
+    ways = [_SQL["seen_lately"], _SQL["seen_ever"]] if order == "last_seen" else [sql.SQL("matching")]
+    rows: list[dict[str, Any]] = []
+    for ranked in ways:
+        query = _SQL["page"].format(
+            ranked=ranked,
+            order=_ORDER[order],
+            order_again=sql.SQL("c.") + sql.SQL(_ORDER[order].as_string().replace(", ", ", c.")),
+        )
+        rows = connection.execute(query, parameters).fetchall()
+        if len(rows) == limit:
+            break
     total = rows[0]["total"] if rows else 0
     return total, [_listed(row) for row in rows]
 

@@ -1,8 +1,9 @@
 -- name: totals
+-- Each count is of one index, and none looks at the rows.
 SELECT (SELECT count(*) FROM images) AS photos,
        (SELECT count(*) FROM images WHERE error IS NOT NULL)
          + (SELECT count(*) FROM files WHERE error IS NOT NULL) AS unreadable,
-       (SELECT count(*) FROM detections WHERE NOT rejected) AS detections,
+       (SELECT count(*) FROM detections) - (SELECT count(*) FROM detections WHERE rejected) AS detections,
        (SELECT count(*) FROM encounters) AS encounters,
        (SELECT count(*) FROM sightings) AS tracks,
        (SELECT count(*) FROM deer WHERE status = 'active') AS individuals,
@@ -56,9 +57,11 @@ WHERE %(deer_id)s::bigint IS NULL OR g.deer_id = %(deer_id)s
 ORDER BY e.started_at NULLS LAST, g.id, i.taken_at, i.id, x.id
 
 -- name: problems
--- Every file that could not be used, with its reason.
-SELECT f.path, coalesce(f.error, i.error) AS reason FROM files f LEFT JOIN images i ON i.id = f.image_id
-WHERE f.error IS NOT NULL OR i.error IS NOT NULL ORDER BY f.path
+-- Every file that could not be used, with its reason: either it is no photo, or its photo cannot be read.
+SELECT path, error AS reason FROM files WHERE error IS NOT NULL
+UNION ALL
+SELECT f.path, i.error FROM images i JOIN files f ON f.image_id = i.id WHERE i.error IS NOT NULL
+ORDER BY path
 
 -- name: drawn_photos
 SELECT 1 FROM images WHERE camera ILIKE '%%drawn sample%%' LIMIT 1

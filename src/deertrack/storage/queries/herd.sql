@@ -1,7 +1,7 @@
 -- name: page
 -- Individuals by name, number, alias, sex, station and status. Only those of the page are looked at closely.
-WITH chosen AS MATERIALIZED (
-  SELECT d.id, d.number, d.name, d.sighting_count, {last_seen} AS last_seen, count(*) OVER () AS total
+WITH matching AS MATERIALIZED (
+  SELECT d.id, d.number, d.name, d.sighting_count
   FROM deer d
   WHERE (%(status)s = 'all' OR d.status = %(status)s) AND (%(only)s::bigint IS NULL OR d.id = %(only)s)
     AND (%(sex)s::text IS NULL OR d.sex = %(sex)s)
@@ -9,9 +9,10 @@ WITH chosen AS MATERIALIZED (
          OR EXISTS (SELECT FROM unnest(d.aliases) a WHERE a ILIKE %(search)s))
     AND (%(station)s::text IS NULL OR d.id IN (
            SELECT g.deer_id FROM stations s JOIN encounters e ON e.station_id = s.id
-           JOIN sightings g ON g.encounter_id = e.id WHERE s.name = %(station)s))
-  ORDER BY {order} LIMIT %(limit)s OFFSET %(offset)s)
-SELECT c.total, d.id, d.number, d.name, d.sex, d.age_class, d.status, d.notes, d.aliases, d.sighting_count,
+           JOIN sightings g ON g.encounter_id = e.id WHERE s.name = %(station)s))),
+chosen AS MATERIALIZED (
+  SELECT m.* FROM {ranked} m ORDER BY {order} LIMIT %(limit)s OFFSET %(offset)s)
+SELECT (SELECT count(*) FROM matching) AS total, d.id, d.number, d.name, d.sex, d.age_class, d.status, d.notes, d.aliases, d.sighting_count,
        d.profile_detection_id, d.embedding_version, m.number AS merged_into, d.sex_said,
        t.first_seen, t.last_seen, t.photos, t.stations, t.timezone
 FROM chosen c
@@ -26,9 +27,24 @@ LEFT JOIN LATERAL (
   WHERE g.deer_id = d.id) t ON true
 ORDER BY {order_again}
 
--- name: seen_last
--- Part of the above: when an individual was last met.
-(SELECT max(e.started_at) FROM sightings g JOIN encounters e ON e.id = g.encounter_id WHERE g.deer_id = d.id)
+-- name: seen_lately
+-- Part of the above: when individuals were last met, those of the last so many encounters. Whoever else there is was
+-- met last before them.
+(SELECT m.*, l.last_seen
+ FROM matching m
+ JOIN (SELECT g.deer_id, max(e.started_at) AS last_seen
+       FROM (SELECT id, started_at FROM encounters WHERE started_at IS NOT NULL
+             ORDER BY started_at DESC FETCH FIRST (%(lately)s) ROWS WITH TIES) e
+       JOIN sightings g ON g.encounter_id = e.id
+       GROUP BY g.deer_id) l ON l.deer_id = m.id)
+
+-- name: seen_ever
+-- Part of the above: when individuals were last met.
+(SELECT m.*, l.last_seen
+ FROM matching m
+ LEFT JOIN (SELECT g.deer_id, max(e.started_at) AS last_seen
+            FROM sightings g JOIN encounters e ON e.id = g.encounter_id
+            WHERE g.deer_id IN (SELECT id FROM matching) GROUP BY g.deer_id) l ON l.deer_id = m.id)
 
 -- name: best_photos
 -- The best photo of each flank (specification, phase 2: highest confidence, then largest box), and of all.
