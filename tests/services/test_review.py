@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deertrack.domain.embedding import EmbeddingVersion, Output
-from deertrack.domain.errors import InputError, NotFoundError
+from deertrack.domain.errors import DatabaseError, InputError, NotFoundError
 from deertrack.domain.names import friendly_name
 from deertrack.domain.records import Box, Sex
 from deertrack.formats.truth import TruthRow
@@ -643,3 +643,16 @@ def test_a_rejection_of_nobody_is_refused(
     identify(db, alone(matcher))
     with pytest.raises(NotFoundError):
         reject(db, sighting, "No Such Deer", actor="ranger")
+
+
+def test_nobody_waits_long_for_a_machine_that_takes_long(
+    db: Database, stage: Any, seen: Any, meet: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.burst("Creek", 0, seen(1))
+    meet()
+    monkeypatch.setattr("deertrack.services.editing._PATIENCE", 1)
+    with db.transaction() as busy:
+        sightings.lock_deciding(busy)
+        with pytest.raises(DatabaseError, match="the catalogue is busy"):
+            assign_new(db, 1, actor="Ann")
+    assert assign_new(db, 1, actor="Ann", name="Kudu").recorded

@@ -17,6 +17,9 @@ from deertrack.storage.reviews import Answer, Standing
 MACHINE = "machine"
 NUMBER = "decision"  # of a sighting: what is said again by an undo gets another number, and is the same
 _BATCH = 50  # individuals
+# Seconds that a person waits for the machine. Groups are decided about in a moment, a recluster takes minutes: people
+# who waited for that would hold all connections, and nobody could even look.
+_PATIENCE = 5
 
 
 @dataclass(slots=True)
@@ -164,11 +167,12 @@ def editing(db: Database, actor: str) -> Iterator[Editing]:
 
     Raises:
         InputError: ``actor`` is no person, or the catalogue never ran.
+        DatabaseError: the machine decides about so much at once that it takes too long.
     """
     if actor == MACHINE:
         raise InputError(f"a person's answer cannot be signed {MACHINE!r}: so the machine signs its own")
     with db.transaction() as connection:
-        sightings.lock_deciding(connection)
+        sightings.lock_deciding(connection, patience=_PATIENCE)
         choice = choose(connection, None)
         if choice is None:
             raise InputError("this catalogue never ran: there are no sightings", hint="deertrack run PHOTOS")

@@ -75,11 +75,11 @@ class Meetings:
     sightings: tuple[Met, ...]
 
 
-def overview(db: Database) -> Overview:
-    """The catalogue at a glance."""
+def overview(db: Database, *, brief: bool = False) -> Overview:
+    """The catalogue at a glance; ``brief`` leaves out some of the totals (:func:`storage.catalogue.totals`)."""
     with db.transaction() as connection:
         return Overview(
-            catalogue.totals(connection),
+            catalogue.totals(connection, brief=brief),
             catalogue.get_setting(connection, catalogue.ACTIVE_VERSION),
             catalogue.list_problems(connection),
             catalogue.holds_drawn_photos(connection),

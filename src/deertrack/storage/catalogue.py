@@ -76,11 +76,14 @@ class Sighting:
     photos: tuple[SightingPhoto, ...]
 
 
-def totals(connection: Connection) -> dict[str, int]:
-    """Counts: photos, unreadable, detections, encounters, tracks, individuals, waiting, stations."""
-    row = connection.execute(_SQL["totals"]).fetchone()
-    assert row is not None
-    return row
+def totals(connection: Connection, *, brief: bool = False) -> dict[str, int]:
+    """Counts: photos, tracks, individuals, waiting, stations; not ``brief``: unreadable, detections, encounters."""
+    found: dict[str, int] = {}
+    for query in ["totals"] if brief else ["totals", "more_totals"]:
+        row = connection.execute(_SQL[query]).fetchone()
+        assert row is not None
+        found |= row
+    return found
 
 
 def list_individuals(

@@ -105,6 +105,11 @@ def translated_errors() -> Iterator[None]:
         raise DatabaseError(
             "no free database connection within 30 s", hint="Is another job holding the database?"
         ) from error
+    except psycopg.errors.LockNotAvailable as error:
+        raise DatabaseError(
+            "the catalogue is busy: somebody else is changing many things at once",
+            hint="Nothing was changed. Try again in a moment.",
+        ) from error
     except psycopg.OperationalError as error:
         raise DatabaseError(
             f"cannot work with the database: {str(error).strip()}",

@@ -129,7 +129,7 @@ def page(
         "offset": offset,
         "lately": _LATELY + _ENCOUNTERS_EACH * (offset + limit),
     }
-    # Whom the last encounters show was met last; only if too few of those asked for are among them, all are looked at.
+    # The last encounters show who was met last; only if too few of those asked for are in them, all are looked at.
     ways = [_SQL["seen_lately"], _SQL["seen_ever"]] if order == "last_seen" else [sql.SQL("matching")]
     rows: list[dict[str, Any]] = []
     for ranked in ways:

@@ -140,8 +140,17 @@ def encounter_of(connection: Connection, sighting_id: int) -> int:
     return int(row["encounter_id"])
 
 
-def lock_deciding(connection: Connection) -> None:
-    """Wait until no other worker decides; held until the transaction ends."""
+def lock_deciding(connection: Connection, *, patience: int | None = None) -> None:
+    """Wait until no other worker decides; held until the transaction ends.
+
+    Args:
+        patience: so many seconds at most; None for ever.
+
+    Raises:
+        DatabaseError: that was not long enough.
+    """
+    if patience is not None:
+        connection.execute(_SQL["lock_patience"], {"patience": f"{patience}s"})
     connection.execute(_SQL["decide_lock"], {"key": _DECIDE_LOCK})
 
 

@@ -1,14 +1,17 @@
 -- name: totals
 -- Each count is of one index, and none looks at the rows.
 SELECT (SELECT count(*) FROM images) AS photos,
-       (SELECT count(*) FROM images WHERE error IS NOT NULL)
-         + (SELECT count(*) FROM files WHERE error IS NOT NULL) AS unreadable,
-       (SELECT count(*) FROM detections) - (SELECT count(*) FROM detections WHERE rejected) AS detections,
-       (SELECT count(*) FROM encounters) AS encounters,
        (SELECT count(*) FROM sightings) AS tracks,
        (SELECT count(*) FROM deer WHERE status = 'active') AS individuals,
        (SELECT count(*) FROM sightings WHERE state = 'review') AS waiting,
        (SELECT count(*) FROM stations) AS stations
+
+-- name: more_totals
+-- What only few ask for, and takes as long.
+SELECT (SELECT count(*) FROM images WHERE error IS NOT NULL)
+         + (SELECT count(*) FROM files WHERE error IS NOT NULL) AS unreadable,
+       (SELECT count(*) FROM detections) - (SELECT count(*) FROM detections WHERE rejected) AS detections,
+       (SELECT count(*) FROM encounters) AS encounters
 
 -- name: list_deer
 SELECT d.id, d.number, d.name, d.sex, d.status, d.notes, d.sighting_count, d.embedding_version,
@@ -26,7 +29,7 @@ ORDER BY d.number
 -- By name before number; an alias finds its individual too, a merged one only itself.
 SELECT id FROM deer
 WHERE lower(name) = lower(%(text)s) OR number::text = %(text)s
-   OR EXISTS (SELECT FROM unnest(aliases) a WHERE lower(a) = lower(%(text)s))
+   OR (aliases <> '{}' AND EXISTS (SELECT FROM unnest(aliases) a WHERE lower(a) = lower(%(text)s)))
 ORDER BY lower(name) = lower(%(text)s) DESC, number::text = %(text)s DESC, number LIMIT 1
 
 -- name: described

@@ -7,13 +7,15 @@ ON CONFLICT (name) DO NOTHING
 SELECT id, name FROM stations WHERE name = ANY(%(names)s)
 
 -- name: list_stations
-SELECT s.id, s.name, s.latitude, s.longitude, s.timezone, s.clock_shift, p.photos, t.sightings,
-       p.first_photo, p.last_photo
+-- All stations are counted in one pass over the photos and one over the sightings.
+SELECT s.id, s.name, s.latitude, s.longitude, s.timezone, s.clock_shift, coalesce(p.photos, 0) AS photos,
+       coalesce(t.sightings, 0) AS sightings, p.first_photo, p.last_photo
 FROM stations s
-CROSS JOIN LATERAL (SELECT count(*) AS photos, min(i.taken_at) AS first_photo, max(i.taken_at) AS last_photo
-                    FROM images i WHERE i.station_id = s.id) p
-CROSS JOIN LATERAL (SELECT count(*) AS sightings FROM encounters e JOIN sightings g ON g.encounter_id = e.id
-                    WHERE e.station_id = s.id AND g.state <> 'no animal') t
+LEFT JOIN (SELECT station_id, count(*) AS photos, min(taken_at) AS first_photo, max(taken_at) AS last_photo
+           FROM images WHERE %(id)s::integer IS NULL OR station_id = %(id)s GROUP BY 1) p ON p.station_id = s.id
+LEFT JOIN (SELECT e.station_id, count(*) AS sightings FROM encounters e JOIN sightings g ON g.encounter_id = e.id
+           WHERE (%(id)s::integer IS NULL OR e.station_id = %(id)s) AND g.state <> 'no animal' GROUP BY 1) t
+  ON t.station_id = s.id
 WHERE %(id)s::integer IS NULL OR s.id = %(id)s
 ORDER BY s.name
 

@@ -88,6 +88,9 @@ SELECT encounter_id FROM sightings WHERE id = %(id)s
 -- Search-then-insert must not run twice at once, or two workers make one animal twice.
 SELECT pg_advisory_xact_lock(%(key)s)
 
+-- name: lock_patience
+SELECT set_config('lock_timeout', %(patience)s, true)
+
 -- name: set_sighting_state
 UPDATE sightings SET state = %(state)s, deer_id = %(deer_id)s, priority = %(priority)s WHERE id = %(sighting_id)s
 

@@ -20,7 +20,7 @@ def routes(site: Site) -> APIRouter:
     def home(request: Request, _: Viewer) -> HTMLResponse:
         """Where things stand, and what to do next."""
         newest = page_of_individuals(site.db, order="last_seen", limit=_NEWEST).individuals
-        return page(request, "home.html", overview=overview(site.db), newest=newest)
+        return page(request, "home.html", overview=overview(site.db, brief=True), newest=newest)
 
     @router.get("/report", response_class=HTMLResponse)
     def report(_: Viewer) -> HTMLResponse:
