@@ -7,8 +7,8 @@ import pytest
 from deertrack.storage import herd
 from deertrack.storage.db import Connection, Database
 
-# Individuals 1 and 2 were met long ago, 3 later, 4 to 8 lately, 4 and 8 in the very last encounter; nobody knows when
-# 9 was met.
+# Individuals 1 and 2 were met long ago, 3 later, 4 to 8 lately, 4 and 8 in the very last encounter. Nobody knows
+# when 9 was met.
 FILL = """
 INSERT INTO stations (name) VALUES ('Oak');
 INSERT INTO encounters (station_id, started_at, ended_at)

@@ -176,6 +176,29 @@ def test_not_this_one_and_back(open_page: Callable[..., Page], one: Ask) -> None
     assert unwanted != kept
 
 
+def test_two_candidates_that_are_one_animal_are_united_on_the_spot(
+    open_page: Callable[..., Page], one: Ask
+) -> None:
+    page = open_page("/review")
+    sighting = on_desk(page)
+    names = {candidate(page, 0), candidate(page, 1)}
+    page.keyboard.press("t")
+    expect(page.locator("#uniting")).to_contain_text(candidate(page, 0))
+    page.keyboard.press("2")
+    button = page.locator("dialog[open]").get_by_role("button", name="One animal")
+    expect(button).to_be_enabled()
+    button.click()
+    until(lambda: one("SELECT count(*) FROM deer WHERE status = 'merged'") == 1)
+    gone = one("SELECT name FROM deer WHERE status = 'merged'")
+    assert gone in names
+    expect(page.locator(".cand", has_text=gone)).to_have_count(0)
+    assert on_desk(page) == sighting  # it is still asked about
+    page.locator(".toast").get_by_role("button", name="Undo").click()
+    until(lambda: one("SELECT count(*) FROM deer WHERE status = 'merged'") == 0)
+    expect(page.locator(".cand", has_text=gone)).to_have_count(1)
+    assert one(STATE, sighting) == "review"
+
+
 def test_skipped_ones_come_back_at_the_end(open_page: Callable[..., Page], one: Ask) -> None:
     keep = one("SELECT min(id) FROM sightings WHERE state = 'review'")
     page = open_page(f"/review/{keep}")

@@ -6,3 +6,7 @@ CREATE INDEX IF NOT EXISTS ix_detections_rejected ON detections (id) WHERE rejec
 
 -- "Who was met last?" goes back from the last encounter, and ends as soon as a page is full.
 CREATE INDEX IF NOT EXISTS ix_encounters_started_at ON encounters (started_at);
+
+-- "Who said last what this is?" is answered without the log's wide rows.
+CREATE INDEX IF NOT EXISTS ix_decisions_of_sighting ON decisions (sighting_id, id) INCLUDE (actor, outcome);
+DROP INDEX IF EXISTS ix_decisions_sighting_id;

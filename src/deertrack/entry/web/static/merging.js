@@ -8,8 +8,11 @@ export function portrait({ number, name, detection_id: detection }, side = 320) 
     el("figcaption", {}, el("a", { href: `/individuals/${number}` }, name), el("span", { class: "muted" }, ` No. ${number}`)));
 }
 
-/** Show two individuals; merge them if the user says so. Who has more sightings, else who is known longer, keeps the name. */
-export async function compare(one, other) {
+/**
+ * Show two individuals; merge them if the user says so. Who has more sightings, else who is known longer, keeps the name.
+ * `after`(text, edit, kept) goes on from there; without it, the page of whoever is kept comes next.
+ */
+export async function compare(one, other, after = (text, edit, kept) => { toastNext(text, edit); kept ? location.assign(`/individuals/${kept.number}`) : location.reload(); }) {
   const more = (other.sightings ?? 0) - (one.sightings ?? 0) || one.number - other.number;
   let [kept, gone] = more > 0 ? [other, one] : [one, other];
   const preview = el("div", { class: "notice", role: "status" }, "…");
@@ -37,8 +40,7 @@ export async function compare(one, other) {
     try {
       const { data } = await api("POST", "/api/v1/apart", { body: { one: one.number, other: other.number } });
       dialog.close("no");
-      toastNext(`${one.name} and ${other.name} are two animals`, data.edit);
-      location.reload();
+      after(`${one.name} and ${other.name} are two animals`, data.edit, null);
     } catch (error) { complain(error); }
   } }, "They are two");
 
@@ -50,11 +52,10 @@ export async function compare(one, other) {
   if (!sure) return;
   try {
     const { data } = await api("POST", "/api/v1/merges", { body: { from: gone.number, into: kept.number, expected } });
-    toastNext(`${gone.name} is ${kept.name}`, data.edit);
-    location.assign(`/individuals/${kept.number}`);
+    after(`${gone.name} is ${kept.name}`, data.edit, kept);
   } catch (error) {
     if (error.status === 412) toast("Something changed meanwhile. Look again.", { bad: true });
     else complain(error);
-    if (error.status === 412) compare(one, other);
+    if (error.status === 412) compare(one, other, after);
   }
 }

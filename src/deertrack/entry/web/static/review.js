@@ -2,6 +2,7 @@
 // go to the server in the background; the next two sightings are here before they are asked for.
 
 import { Problem, api, ask, complain, crop, el, keys, keysAreFree, percent, showWaiting, toast, undoEdit, when, who } from "./app.js";
+import { compare } from "./merging.js";
 import { Outbox } from "./outbox.js";
 import { Overlay, Step } from "./viewer.js";
 
@@ -29,7 +30,7 @@ const cache = new Map(); // id → promise of {data, etag, pictures}
 
 let item = null; // on the desk: {id, etag, data, candidates}
 let frame = 0, chosen = -1, photo = 0;
-let arming = false, whole = false, alike = false, shownAt = 0, framePicked = false;
+let arming = "", whole = false, alike = false, shownAt = 0, framePicked = false;
 
 function read(name, otherwise) {
   try { return JSON.parse(sessionStorage.getItem(`deertrack.review.${name}`)) ?? otherwise; } catch { return otherwise; }
@@ -116,7 +117,8 @@ async function show(id, { push = true, fresh = false } = {}) {
   document.title = `Sighting ${id} · ${item.data.station} · deertrack`;
   shownAt = performance.now();
   frame = 0;
-  framePicked = arming = whole = false;
+  framePicked = whole = false;
+  arming = "";
   overlay.pairs = [];
   step.reset();
   desk.classList.remove("done");
@@ -167,7 +169,7 @@ function paintFrame() {
 }
 
 function paintCandidates() {
-  const rows = item.candidates.map((candidate, i) => el("li", {}, el("button", { type: "button", class: candidate.fresh ? "cand fresh" : "cand", "aria-pressed": String(i === chosen), onclick: () => (arming ? answerNot(i) : choose(i)) },
+  const rows = item.candidates.map((candidate, i) => el("li", {}, el("button", { type: "button", class: candidate.fresh ? "cand fresh" : "cand", "aria-pressed": String(i === chosen), onclick: () => (arming ? armed(i) : choose(i)) },
     el("span", { class: "photo" }, candidate.best ? el("img", { src: crop(candidate.best.detection_id, THUMB), alt: "" }) : null),
     el("b", {}, el("kbd", { class: "key" }, String(i + 1)), el("span", {}, candidate.name), el("span", { class: "number" }, percent(candidate.probability))),
     candidate.probability === null ? el("span") : el("meter", { min: 0, max: 1, value: candidate.probability, "aria-label": `probability of ${candidate.name}` }),
@@ -243,8 +245,12 @@ function candidateButtons() {
   $("skip").disabled = !item;
   $("back").disabled = false;
   $("undo").disabled = !undoable.length;
-  $("arming").hidden = !arming;
-  $("list").classList.toggle("arming", arming);
+  $("arming").hidden = arming !== "not";
+  $("uniting").hidden = arming !== "one";
+  $("uniting-who").textContent = candidate?.name ?? "";
+  $("unite").disabled = !mayAnswer || (item?.candidates.length ?? 0) < 2;
+  $("unite").setAttribute("aria-pressed", String(arming === "one"));
+  $("list").classList.toggle("arming", Boolean(arming));
 }
 
 function lock() { for (const button of $("answers").querySelectorAll("button")) button.disabled = true; }
@@ -321,7 +327,7 @@ function answerSame(index) {
 
 function answerNot(index) {
   const candidate = item?.candidates[index];
-  arming = false;
+  arming = "";
   if (!candidate || !ready()) { candidateButtons(); return; }
   send({ verdict: "not", individual: candidate.number }, `Sighting ${item.id} is not ${candidate.name}`);
   item.candidates = item.candidates.filter((other) => other !== candidate);
@@ -330,11 +336,32 @@ function answerNot(index) {
   choose(Math.min(index, item.candidates.length - 1));
 }
 
-function arm() {
-  if (!ready() || chosen < 0) return;
-  if (arming) { answerNot(chosen); return; }
-  arming = true;
+/** The next digit means another thing: "not" that candidate, or that one and the chosen one are "one" animal. */
+function arm(how) {
+  if (!ready() || chosen < 0 || (how === "one" && item.candidates.length < 2)) return;
+  if (how === "not" && arming === how) { answerNot(chosen); return; }
+  arming = arming === how ? "" : how;
   candidateButtons();
+}
+
+function armed(index) {
+  if (arming === "not") answerNot(index);
+  else unite(index);
+}
+
+/** Two candidates side by side: one animal, or two? Records of one animal meet here first. */
+function unite(index) {
+  const pair = [item?.candidates[chosen], item?.candidates[index]];
+  arming = "";
+  candidateButtons();
+  if (!pair[0] || !pair[1] || pair[0] === pair[1] || !ready()) return;
+  const { id } = item;
+  const told = pair.map(({ number, name, best, sightings }) => ({ number, name, sightings, detection_id: best?.detection_id ?? null }));
+  compare(...told, (text, edit) => {
+    const again = () => { cache.clear(); if (item?.id === id) show(id, { push: false, fresh: true }); };
+    toast(text, { undo: edit ? async () => { if (await undoEdit(edit, { preview: false })) again(); } : undefined });
+    again();
+  });
 }
 
 function skip() {
@@ -582,15 +609,15 @@ function take(one) {
 // ---- keys and buttons
 
 keys([["1 – 9", "the same as that candidate"], ["Enter", "the same as the chosen one"], ["↑ ↓", "choose a candidate"], ["N", "a new individual"],
-  ["X, then 1 – 9 or X", "not that candidate (X again: the chosen one)"], ["U", "nobody can tell"], ["S or J", "skip, to the next"], ["K", "the one before"], ["Z or Ctrl Z", "undo"],
+  ["X, then 1 – 9 or X", "not that candidate (X again: the chosen one)"], ["T, then 1 – 9", "the chosen candidate and that one are one animal"], ["U", "nobody can tell"], ["S or J", "skip, to the next"], ["K", "the one before"], ["Z or Ctrl Z", "undo"],
   ["← →", "other photos of the sighting"], ["Shift ← →", "other photos of the candidate"], ["+ − 0", "zoom, and back; also wheel, pinch, double click, drag"],
   ["M", "spots that are alike"], ["F", "the whole photo"], ["L or R", "this photo shows the left or the right side"], ["/", "somebody else, by name"]]);
 
 const PRESS = {
   n: () => answer({ verdict: "new" }, `Sighting ${item?.id} is a new individual`),
   u: () => answer({ verdict: "unidentifiable" }, `Sighting ${item?.id}: nobody can tell`),
-  x: arm, s: skip, j: skip, k: () => history.back(), z: () => undo(), m: toggleAlike, f: toggleWhole, l: () => flank("left"), r: () => flank("right"),
-  enter: () => (arming ? answerNot(chosen) : answerSame(chosen)), escape: () => { arming = false; candidateButtons(); }, "/": () => $("find").focus(),
+  x: () => arm("not"), t: () => arm("one"), s: skip, j: skip, k: () => history.back(), z: () => undo(), m: toggleAlike, f: toggleWhole, l: () => flank("left"), r: () => flank("right"),
+  enter: () => (arming === "not" ? answerNot(chosen) : answerSame(chosen)), escape: () => { arming = ""; candidateButtons(); }, "/": () => $("find").focus(),
   arrowleft: (event) => (event.shiftKey ? turnRival(-1) : turnFrame(-1)), arrowright: (event) => (event.shiftKey ? turnRival(1) : turnFrame(1)),
   arrowup: () => choose(chosen - 1), arrowdown: () => choose(chosen + 1),
   "+": () => step.zoom(1.4), "=": () => step.zoom(1.4), "-": () => step.zoom(1 / 1.4), 0: () => step.reset(),
@@ -608,14 +635,14 @@ document.addEventListener("keydown", (event) => {
   if (key === "enter" && event.target.closest("button, a, summary")) return;
   if (key.startsWith("arrow") && event.target.matches("input")) return;
   const digit = event.code.match(/^(?:Digit|Numpad)([1-9])$/)?.[1] ?? (/^[1-9]$/.test(key) ? key : null);
-  const act = digit ? () => (arming ? answerNot(digit - 1) : answerSame(digit - 1)) : PRESS[key];
+  const act = digit ? () => (arming ? armed(digit - 1) : answerSame(digit - 1)) : PRESS[key];
   if (!act) return;
   event.preventDefault();
   if (!event.repeat || MAY_REPEAT.includes(key)) act(event);
 });
 
 for (const [id, act] of Object.entries({
-  same: () => answerSame(chosen), not: () => answerNot(chosen), new: PRESS.n, unidentifiable: PRESS.u, skip, back: PRESS.k, undo: () => undo(), reject, whole: toggleWhole, matches: toggleAlike,
+  same: () => answerSame(chosen), not: () => answerNot(chosen), new: PRESS.n, unidentifiable: PRESS.u, unite: PRESS.t, skip, back: PRESS.k, undo: () => undo(), reject, whole: toggleWhole, matches: toggleAlike,
   "flank-left": PRESS.l, "flank-right": PRESS.r, "zoom-in": PRESS["+"], "zoom-out": PRESS["-"], "zoom-reset": PRESS[0], help: () => $("keys").click(),
 })) $(id).addEventListener("click", (event) => { act(); if (event.detail) event.currentTarget.blur(); }); // a clicked button must not catch the next Enter
 
