@@ -44,7 +44,7 @@ Results go to standard output; progress, warnings and errors go to standard erro
 | `DEERTRACK_API_TOKEN` | `serve`: a bearer token that may do everything; 16 characters or more |
 | `DEERTRACK_HOSTS` | `serve`: names that it answers to besides this machine's own, with commas between them |
 | `DEERTRACK_LOGIN` | `serve`: `true` or `false`, as `--login` and `--no-login` say |
-| `DEERTRACK_HTTPS` | `serve`: `true` where people reach it by https through a proxy, so that cookies are sent by https only |
+| `DEERTRACK_HTTPS` | `serve`: `true` where a proxy gives people https; cookies then go by https only |
 | `DEERTRACK_PHOTOS` | `serve`: the only folder that runs asked for over HTTP may read |
 """
 

@@ -90,9 +90,9 @@ def split_in_two(looks: Vectors, calibration: Calibration) -> Split | None:
     Args:
         looks: (n, d) unit rows, one of each sighting.
     """
-    centred = looks - looks.mean(axis=0)
     if len(looks) < 4:
         return None
+    centred = looks - looks.mean(axis=0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     side: NDArray[np.bool_] = centred @ directions[0] > 0
     parts = np.flatnonzero(side), np.flatnonzero(~side)

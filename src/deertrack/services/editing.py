@@ -17,8 +17,8 @@ from deertrack.storage.reviews import Answer, Standing
 MACHINE = "machine"
 NUMBER = "decision"  # of a sighting: what is said again by an undo gets another number, and is the same
 _BATCH = 50  # individuals
-# Seconds that a person waits for the machine. Groups are decided about in a moment, a recluster takes minutes: people
-# who waited for that would hold all connections, and nobody could even look.
+# Seconds that a person waits for the machine. A group is decided about in a moment, a recluster takes minutes: who
+# waited for that would hold all connections, and nobody could even look.
 _PATIENCE = 5
 
 

@@ -34,7 +34,9 @@ def cut_out(photo: Photo, box: Box, *, side: int) -> Image.Image:
     left, top = box.x - _MARGIN * box.width, box.y - _MARGIN * box.height
     right, bottom = box.x + box.width * (1 + _MARGIN), box.y + box.height * (1 + _MARGIN)
     # One pixel is cut from the smallest of boxes.
-    x, y = (min(round(max(at, 0) * size), size - 1) for at, size in ((left, image.width), (top, image.height)))
+    x, y = (
+        min(round(max(at, 0) * size), size - 1) for at, size in ((left, image.width), (top, image.height))
+    )
     edge_x, edge_y = round(min(right, 1) * image.width), round(min(bottom, 1) * image.height)
     cut = image.crop((x, y, max(edge_x, x + 1), max(edge_y, y + 1)))
     cut.thumbnail((side, side), Image.Resampling.LANCZOS)
