@@ -1,5 +1,6 @@
 """Merge, split, describe – and undo, at once and after other changes, held against the whole catalogue."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from deertrack.domain.errors import ConflictError, InputError, NotFoundError
 from deertrack.domain.records import Sex
+from deertrack.services.checks import examine
 from deertrack.services.history import list_edits, undo
 from deertrack.services.identify import Matcher, alone, identify
 from deertrack.services.individuals import describe, meetings, page_of_individuals, portray
@@ -262,3 +264,36 @@ def test_the_history_tells_in_words_what_happened(herd: Database) -> None:
     assert list_edits(herd, individual="3").total == 0
     assert [e.edit.actor for e in list_edits(herd, sighting=7).entries] == ["ben", "anna"]
     assert list_edits(herd, actor="ben").total == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_was_done_undone_backwards_leaves_no_trace(
+    seed: int, herd: Database, state: Callable[[], dict[str, Any]]
+) -> None:
+    rng = random.Random(seed)
+    number, sighting = lambda: str(rng.randint(1, 6)), lambda: rng.randint(1, 7)
+    changes: list[Callable[[], Any]] = [
+        lambda: assign(herd, sighting(), number(), actor="anna").edit,
+        lambda: assign_new(herd, sighting(), actor="ben").edit,
+        lambda: reject(herd, sighting(), number(), actor="anna").edit,
+        lambda: unidentifiable(herd, sighting(), actor="ben"),
+        lambda: merge(herd, number(), number(), actor="anna").edit,
+        lambda: move(herd, [sighting(), sighting()], rng.choice([None, number()]), actor="ben").edit,
+        lambda: keep_apart(herd, number(), number(), actor="anna"),
+        lambda: describe(herd, number(), {"status": rng.choice(["active", "retired"])}, actor="ben"),
+        lambda: describe(herd, number(), {"sex": rng.choice(["male", "female", ""])}, actor="ben"),
+        lambda: describe(herd, number(), {"name": f"Name {rng.random():.6f}"}, actor="ben"),
+    ]
+    before, done = state(), []
+    for _ in range(14):
+        try:
+            done.append(rng.choice(changes)())
+        except (InputError, NotFoundError):
+            continue  # what cannot be is refused, and changes nothing
+    for edit in reversed([edit for edit in done if edit is not None]):
+        assert undo(herd, edit, actor="carla").kept == ()
+    after = state()
+    known = len(before["deer"])
+    assert {**after, "deer": after["deer"][:known]} == before
+    assert {deer["status"] for deer in after["deer"][known:]} <= {"retired"}
+    assert [result.name for result in examine(herd).results if not result.passed] == []

@@ -1,5 +1,6 @@
 """Which records are suggested to be one, or to be two."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 from deertrack.domain.calibration import Calibration
 from deertrack.domain.records import Box
 from deertrack.domain.suggestions import likely_pairs, split_in_two
+from deertrack.services.history import undo
 from deertrack.services.identify import Matcher, alone, identify
 from deertrack.services.individuals import describe
 from deertrack.services.moves import keep_apart, merge, move
-from deertrack.services.suggestions import Suggestions, suggest
+from deertrack.services.suggestions import Suggesting, Suggestions, suggest
 from deertrack.storage import catalogue
 from deertrack.storage.db import Database
 
@@ -73,6 +75,23 @@ def test_who_shares_a_photo_is_two(stage: Any, matcher: Matcher, seen: Any, db: 
     move(db, [1], None, actor="anna")
     move(db, [2], None, actor="anna")
     assert suggest(db, alone(matcher)).merges == ()
+
+
+def test_where_they_take_long_the_former_ones_are_shown_meanwhile(
+    herd: Database, matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suggesting = Suggesting(herd)
+    first = suggesting.now(alone(matcher), last_edit=2)
+    apart = keep_apart(herd, "Double", "1", actor="anna")
+    assert suggesting.now(alone(matcher), last_edit=2) is first  # nobody said that anything changed
+    assert suggesting.now(alone(matcher), last_edit=3).merges == ()
+    undo(herd, apart or 0, actor="anna")
+    monkeypatch.setattr("deertrack.services.suggestions._QUICK", 0)
+    assert suggesting.now(alone(matcher), last_edit=4).merges == ()
+    end = time.monotonic() + 20
+    while not suggesting.now(alone(matcher), last_edit=4).merges:
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_an_empty_herd_has_nothing_to_suggest(db: Database, stage: Any, matcher: Matcher) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -234,6 +235,17 @@ def test_counted_once_a_minute(herd: Callable[..., None], db: Database) -> None:
     herd("Ridge", "2025-12-05T07:00Z", 3)
     assert kept.table("activity", Asked()).rows == before
     assert len(fresh.table("activity", Asked()).rows) == len(before) + 1
+
+
+def test_who_asks_later_gets_what_was_and_it_is_counted_anew(herd: Callable[..., None], db: Database) -> None:
+    kept = Dashboard(db, seconds=0.01)
+    before = kept.table("activity", Asked()).rows
+    herd("Ridge", "2025-12-05T07:00Z", 3)
+    end = time.monotonic() + 20
+    while len(kept.table("activity", Asked()).rows) == len(before):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert len(kept.table("activity", Asked()).rows) == len(before) + 1
 
 
 def test_recognition_of_a_real_catalogue(nyala: Database, nyala_client: TestClient) -> None:

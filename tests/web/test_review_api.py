@@ -80,7 +80,9 @@ def test_answers_take_effect_and_are_undone(client: TestClient) -> None:
     assert say(client, third["id"], "unidentifiable").json()["sighting"]["state"] == "unidentifiable"
     other = client.get(f"/api/v1/sightings/{fourth['id']}").json()["candidates"][0]
     ruled_out = say(client, fourth["id"], "not", individual=other["number"]).json()
-    assert other["number"] not in [c["number"] for c in ruled_out["sighting"]["candidates"]]
+    assert ruled_out["sighting"]["state"] == "review"
+    offered = client.get(f"/api/v1/sightings/{fourth['id']}").json()["candidates"]
+    assert other["number"] not in [c["number"] for c in offered]
     left = {item["id"] for item in waiting(client)}
     assert left.isdisjoint({first["id"], second["id"], third["id"]})
     assert fourth["id"] in left

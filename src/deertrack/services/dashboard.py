@@ -1,5 +1,6 @@
 """The catalogue in tables: what the machine decides, what people do, and who was seen where and when."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from deertrack.domain.errors import InputError, NotFoundError
+from deertrack.domain.errors import DeertrackError, InputError, NotFoundError
 from deertrack.domain.separation import Estimate
 from deertrack.services.lifecycle.ab import compare_arms
 from deertrack.services.lifecycle.monitor import BINS, By, Monitored, monitor
@@ -15,6 +16,7 @@ from deertrack.storage import dashboard
 from deertrack.storage.dashboard import Limits
 from deertrack.storage.db import Database
 
+_log = logging.getLogger(__name__)
 _KEPT_SECONDS = 60
 _KEPT_TIMES = 20  # as long as it took to count
 _KEPT_EACH = 16
@@ -60,7 +62,11 @@ class _Counted:
 
 
 class Dashboard:
-    """One catalogue's tables. Those that are slow to count are kept for longer, and none for less than a minute."""
+    """One catalogue's tables. Those that are slow to count are kept for longer, and none for less than a minute.
+
+    Whoever asks for tables that are older gets them as they were, and they are counted anew meanwhile: nobody waits
+    twice for the same.
+    """
 
     def __init__(self, db: Database, *, seconds: float = _KEPT_SECONDS) -> None:
         self._db, self._seconds = db, seconds
@@ -98,19 +104,38 @@ class Dashboard:
             raise InputError(
                 f"expected a period that ends after it begins, got {limits.since} to {limits.until}"
             )
+        key, kept = part.depends_on(asked), self._kept[part.names]
+        known = kept.get(key)
+        if known is None:
+            with self._counting[part.names]:  # who asks the same meanwhile waits for the answer
+                return kept[key].tables if key in kept else self._count(part, asked)
+        if time.monotonic() >= known.until:
+            if not self._seconds:
+                return self._count(part, asked)
+            threading.Thread(target=self._renew, args=(part, asked), daemon=True).start()
+        return known.tables
+
+    def _renew(self, part: _Part, asked: Asked) -> None:
+        lock = self._counting[part.names]
+        if lock.acquire(blocking=False):  # else somebody counts already
+            try:
+                self._count(part, asked)
+            except DeertrackError as error:
+                _log.warning("the dashboard could not be counted: %s", error.message)
+            finally:
+                lock.release()
+
+    def _count(self, part: _Part, asked: Asked) -> dict[str, Table]:
+        kept, began = self._kept[part.names], time.monotonic()
+        tables = {table.name: table for table in part.count(self._db, asked)}
+        now = time.monotonic()
+        lasts = max(self._seconds, _KEPT_TIMES * (now - began)) if self._seconds else 0
         key = part.depends_on(asked)
-        with self._counting[part.names]:  # who asks the same meanwhile waits for the answer
-            began = time.monotonic()
-            fresh = {k: counted for k, counted in self._kept[part.names].items() if began < counted.until}
-            self._kept[part.names] = fresh
-            if key not in fresh:
-                tables = {table.name: table for table in part.count(self._db, asked)}
-                now = time.monotonic()
-                while len(fresh) >= _KEPT_EACH:
-                    del fresh[next(iter(fresh))]
-                lasts = max(self._seconds, _KEPT_TIMES * (now - began)) if self._seconds else 0
-                fresh[key] = _Counted(tables, now + lasts)
-            return fresh[key].tables
+        kept.pop(key, None)
+        while len(kept) >= _KEPT_EACH:
+            del kept[next(iter(kept))]
+        kept[key] = _Counted(tables, now + lasts)
+        return tables
 
 
 def _seen(db: Database, asked: Asked) -> list[Table]:

@@ -14,6 +14,7 @@ from deertrack.services.identify import Deciders, look_up
 from deertrack.storage import catalogue, embeddings, gallery, review_queue, reviews, sightings
 from deertrack.storage.db import Connection, Database
 from deertrack.storage.review_queue import Known, LookAlike, Looked, QueueOrder, Waiting
+from deertrack.storage.reviews import Standing
 
 _SHOWN = 9  # candidates: one key each
 _PHOTOS_EACH = 6
@@ -96,6 +97,19 @@ def list_queue(
     # What people did lately counts as soon as there is enough of it to be a pace.
     each = seconds if seconds is not None and answers >= 5 else _UNHURRIED
     return Queue(total, total * each / 60, tuple(found))
+
+
+def stands(db: Database, sighting_id: int) -> Standing:
+    """Who a sighting is now, and who said so.
+
+    Raises:
+        NotFoundError: no such sighting.
+    """
+    with db.transaction() as connection:
+        found = reviews.standings(connection, [sighting_id])
+    if not found:
+        raise NotFoundError(f"there is no sighting {sighting_id}")
+    return found[0]
 
 
 def look_at(db: Database, sighting_id: int, deciders: Deciders) -> Looking:

@@ -1,11 +1,13 @@
 """Records that may be one animal, and records that may be two: invitations to look, never decisions."""
 
+import logging
 import threading
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
+from deertrack.domain.errors import DeertrackError
 from deertrack.domain.fusion import joint_vectors
 from deertrack.domain.suggestions import likely_pairs, split_in_two
 from deertrack.services.identify import Deciders, Matcher
@@ -18,6 +20,9 @@ _SPLIT_AT = 0.5
 _LEAST, _MOST = 4, 200  # sightings of a record that is looked at for being two
 _RECORDS = 200
 _FRESH = 300.0  # seconds
+_QUICK = 1.0  # seconds that somebody waits for them
+_REST = 4  # times as long as it took, before it is done again
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +60,55 @@ def suggest(db: Database, deciders: Deciders) -> Suggestions:
 
 
 class Suggesting:
-    """Suggestions, made anew some minutes after they were made, or as soon as a person changed something."""
+    """Suggestions as of the last change by a person, or of some minutes ago where nobody changed anything.
+
+    In large herds they take seconds: then whoever asks gets the former ones, and they are made anew meanwhile.
+    """
 
     def __init__(self, db: Database) -> None:
-        self._db, self._lock = db, threading.Lock()
-        self._made_at, self._edit, self._made = -_FRESH, 0, Suggestions((), ())
+        self._db, self._making = db, threading.Lock()
+        self._made: _Made | None = None
 
     def now(self, deciders: Deciders, *, last_edit: int) -> Suggestions:
-        """Suggestions as of the person's last change, ``last_edit``."""
-        with self._lock:
-            if self._edit != last_edit or time.monotonic() - self._made_at > _FRESH:
-                self._made = suggest(self._db, deciders)
-                self._made_at, self._edit = time.monotonic(), last_edit
-            return self._made
+        """Suggestions as of ``last_edit``, the number of the last change by a person, or of before it."""
+        made = self._made
+        if made is None or (made.took < _QUICK and not made.fresh(last_edit)):
+            with self._making:  # who asks meanwhile waits for the same
+                if self._made is made:
+                    self._make(deciders, last_edit)
+                assert self._made is not None
+                return self._made.suggestions
+        if not made.fresh(last_edit) and time.monotonic() - made.at > _REST * made.took:
+            threading.Thread(target=self._renew, args=(deciders, last_edit), daemon=True).start()
+        return made.suggestions
+
+    def _renew(self, deciders: Deciders, last_edit: int) -> None:
+        if self._making.acquire(blocking=False):  # else somebody is at it
+            try:
+                self._make(deciders, last_edit)
+            except DeertrackError as error:
+                _log.warning("no new suggestions: %s", error.message)
+            finally:
+                self._making.release()
+
+    def _make(self, deciders: Deciders, last_edit: int) -> None:
+        began = time.monotonic()
+        found = suggest(self._db, deciders)
+        now = time.monotonic()
+        self._made = _Made(found, last_edit, now, now - began)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Suggestions as of an edit, when they were made (monotonic seconds), and how long that took."""
+
+    suggestions: Suggestions
+    edit: int
+    at: float
+    took: float
+
+    def fresh(self, last_edit: int) -> bool:
+        return self.edit == last_edit and time.monotonic() - self.at < _FRESH
 
 
 def _merges(connection: Connection, matcher: Matcher) -> list[SuggestedMerge]:

@@ -1,15 +1,20 @@
 """``deertrack serve`` and ``deertrack worker``: the long-running processes."""
 
-from contextlib import nullcontext
-from typing import Annotated
+from contextlib import nullcontext, suppress
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deertrack import wiring
-from deertrack.domain.errors import InputError
+from deertrack.domain.errors import DeertrackError, InputError
 from deertrack.entry.cli.console import err
 from deertrack.entry.cli.options import Home, settings_for
 from deertrack.services.accounts import anybody
+from deertrack.services.versions import active_name
+
+if TYPE_CHECKING:
+    from deertrack.entry.web.site import Site
 
 
 def serve_command(
@@ -58,6 +63,7 @@ def serve_command(
             )
         settings.hosts = f"{settings.hosts},{host}"
         app = make_app(settings, db, wiring.job_queue(db))
+        Thread(target=_get_ready, args=(app.state.site,), daemon=True).start()
         err.print(f"Open http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C stops)")
         with own_worker(settings) if worker else nullcontext():
             # Pages that follow a job hold their connection; they do not hold back the end.
@@ -69,6 +75,16 @@ def serve_command(
                 server_header=False,
                 timeout_graceful_shutdown=3,
             )
+
+
+def _get_ready(site: "Site") -> None:
+    """Do what the first of many visitors would wait for: load the model's card, count the dashboard."""
+    from deertrack.services.dashboard import Asked
+
+    with suppress(DeertrackError):  # whoever asks for it is told
+        if active_name(site.db) is not None:
+            site.deciding.now()
+            site.dashboard.tables(Asked())
 
 
 def worker_command(

@@ -80,5 +80,6 @@ def make_app(settings: Settings, db: Database, queue: JobQueue) -> FastAPI:
 
     for part in _PARTS:
         app.include_router(part.routes(site))
+    app.state.site = site
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app

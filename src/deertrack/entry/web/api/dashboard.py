@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse, Response
 from deertrack.entry.web.access import Viewer
 from deertrack.entry.web.site import Site
 from deertrack.reporting.sheets import csv_lines
-from deertrack.services.dashboard import NAMES, Asked, Dashboard
+from deertrack.services.dashboard import NAMES, Asked
 from deertrack.services.lifecycle.monitor import By
 from deertrack.storage.dashboard import Limits
 
@@ -33,7 +33,7 @@ Wanted = Annotated[Asked, Depends(asked)]
 def routes(site: Site) -> APIRouter:
     """Routes of the dashboard."""
     router = APIRouter()
-    dashboard = Dashboard(site.db)
+    dashboard = site.dashboard
 
     @router.get("/api/v1/dashboard")
     def names(_: Viewer) -> dict[str, list[str]]:

@@ -105,10 +105,20 @@ def routes(site: Site) -> APIRouter:
             case "unidentifiable":
                 edit = review.unidentifiable(site.db, sighting, actor=who.name, expected=expected)
                 text, follows = f"Sighting {sighting} cannot be told", Consequences()
+        now = review_queue.stands(site.db, sighting)
+        tag(response, now.revision)
         return {
             "edit": edit,
             "text": text,
-            "sighting": looked(sighting, response),
+            "sighting": {
+                "id": sighting,
+                "revision": now.revision,
+                "state": now.state,
+                "sex": now.sex,
+                "individual": {"number": now.number, "name": now.name} if now.number else None,
+                "by_person": now.by_person,
+                "by": now.actor,
+            },
             "consequences": {"retired": follows.retired, "revived": follows.revived},
         }
 

@@ -1,17 +1,15 @@
 """Stations: their zones, places and clocks."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from deertrack.entry.web.access import Reviewer, Viewer
-from deertrack.entry.web.parameters import StationId
+from deertrack.entry.web.parameters import IfMatch, StationId, revision, tag
 from deertrack.entry.web.site import Site
 from deertrack.formats.stations import parse_shift
 from deertrack.services import stations
-
-IfMatch = Annotated[str | None, Header(description="The ETag of the station when it was looked at.")]
 
 
 class StationChange(BaseModel):
@@ -55,7 +53,7 @@ def routes(site: Site) -> APIRouter:
         """Change a station's place or zone. A new zone moves all its photos in time."""
         given = change.model_dump(exclude_unset=True)
         changed = stations.change_station(
-            site.db, station, given, expected=_revision(if_match), actor=who.name
+            site.db, station, given, expected=revision(if_match), actor=who.name
         )
         return _tagged(changed, response)
 
@@ -68,7 +66,7 @@ def routes(site: Site) -> APIRouter:
             site.db,
             station,
             parse_shift(shift.by),
-            expected=_revision(if_match),
+            expected=revision(if_match),
             dry_run=shift.dry_run,
             actor=who.name,
         )
@@ -77,12 +75,8 @@ def routes(site: Site) -> APIRouter:
     return router
 
 
-def _revision(if_match: str | None) -> str | None:
-    return None if if_match is None else if_match.strip().removeprefix("W/").strip('"')
-
-
 def _tagged(station: dict[str, Any], response: Response) -> dict[str, Any]:
-    response.headers["ETag"] = f'"{station["revision"]}"'
+    tag(response, station["revision"])
     return _told(station)
 
 

@@ -13,7 +13,7 @@ from deertrack.entry.web.api.dashboard import Wanted
 from deertrack.entry.web.site import Site
 from deertrack.entry.web.templating import page
 from deertrack.reporting.dashboard import draw
-from deertrack.services.dashboard import Asked, Dashboard, Table
+from deertrack.services.dashboard import Asked, Table
 
 _PARTS = {
     "animals": ("population", "discovery", "visits", "activity", "nights", "composition"),
@@ -41,7 +41,7 @@ class Figure:
 def routes(site: Site) -> APIRouter:
     """Pages of the dashboard."""
     router = APIRouter()
-    dashboard = Dashboard(site.db)
+    dashboard = site.dashboard
 
     @router.get("/dashboard", response_class=HTMLResponse)
     def show(
