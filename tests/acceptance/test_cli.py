@@ -45,7 +45,7 @@ def test_every_command_and_option_has_a_help_text(cli: Cli, words: tuple[str, ..
     assert command.help.split(".")[0].split("\n")[0][:40] in text
     for parameter in command.params:
         longest = max(parameter.opts, key=len)
-        if longest.startswith("--"):
+        if longest.startswith("--") and not parameter.hidden:  # what `serve` tells its own worker
             assert longest in text
 
 

@@ -18,6 +18,7 @@ from deertrack.domain.records import Box, Sex
 from deertrack.services.identify import Identified, Matcher, alone, identify
 from deertrack.services.individuals import rename
 from deertrack.services.stations import shift_clock
+from deertrack.storage import catalogue
 from deertrack.storage.db import Database
 
 LEFT, MIDDLE, RIGHT = Box(0.02, 0.2, 0.25, 0.5), Box(0.35, 0.2, 0.25, 0.5), Box(0.7, 0.2, 0.25, 0.5)
@@ -317,6 +318,8 @@ def test_every_decision_is_logged_with_all_that_led_to_it(
 
 
 def test_names_and_numbers_stay(db: Database, stage: Any, seen: Any, matcher: Matcher, rows: Ask) -> None:
+    with db.transaction() as connection:
+        catalogue.put_setting(connection, catalogue.ACTIVE_VERSION, matcher.registered.version.name)
     for animal in range(3):
         stage.photo("Creek", animal * HOUR, seen(animal))
     identify(db, alone(matcher))
