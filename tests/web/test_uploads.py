@@ -18,7 +18,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from deertrack.entry.web.app import make_app
-from deertrack.services import uploads
+from deertrack.services import archives, uploads
 from deertrack.services.progress import SILENT
 from deertrack.settings import Settings
 from deertrack.storage.db import Database
@@ -245,11 +245,11 @@ def test_what_is_too_large_is_refused_before_it_is_sent(
         listed = [{"path": f"{n}.{suffix}", "size": size} for n, size in enumerate(sizes)]
         return client.post("/api/v1/uploads", json={"files": listed}).status_code
 
-    assert status(uploads.LARGEST_FILE + 1) == 413
-    assert status(uploads.LARGEST_ARCHIVE + 1, suffix="zip") == 413
-    assert status(*[uploads.LARGEST_FILE] * 1025) == 413
-    assert status(*[0] * (uploads.MOST_FILES + 1)) == 413
-    monkeypatch.setattr(uploads, "_SPARE", 2**60)  # no disk of any test machine is so large
+    assert status(archives.LARGEST_FILE + 1) == 413
+    assert status(archives.LARGEST_ARCHIVE + 1, suffix="zip") == 413
+    assert status(*[archives.LARGEST_FILE] * 1025) == 413
+    assert status(*[0] * (archives.MOST_FILES + 1)) == 413
+    monkeypatch.setattr(archives, "_SPARE", 2**60)  # no disk of any test machine is so large
     assert status(1) == 507
 
 
@@ -300,13 +300,13 @@ def test_an_archive_is_unpacked_and_nothing_leaves_its_folder(
 def test_a_bomb_is_refused_before_it_goes_off(
     client: TestClient, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "LARGEST_FILE", 2**20)
+    monkeypatch.setattr(archives, "LARGEST_FILE", 2**20)
     bomb = archive({f"{n}.jpg": bytes(2**20) for n in range(4)})
     assert len(bomb) < 2**13
     refused = finish(client, send_all(client, {"bomb.zip": bomb}))
     assert refused.status_code == 413
     assert "times its size" in refused.json()["title"]
-    monkeypatch.setattr(uploads, "MOST_FILES", 3)
+    monkeypatch.setattr(archives, "MOST_FILES", 3)
     assert (
         finish(
             client, send_all(client, {"many.zip": archive({f"{n}.jpg": b"x" for n in range(4)})})
@@ -322,8 +322,8 @@ def test_an_archive_that_lies_about_its_sizes_fills_no_disk(tmp_path: Path) -> N
     at = packed.rfind(b"PK\1\2")
     packed[at + 24 : at + 28] = (1000).to_bytes(4, "little")  # it says 1,000 bytes and holds 3 MiB
     (tmp_path / "lies.zip").write_bytes(packed)
-    with uploads._open_archive(tmp_path / "lies.zip") as lying:
-        told = list(uploads._unpack(lying, tmp_path / "out", SILENT))
+    with archives.open_archive(tmp_path / "lies.zip") as lying:
+        told = list(archives.unpack(lying, tmp_path / "out", SILENT))
     assert len(told) == 1
     assert sum(file.stat().st_size for file in (tmp_path / "out").rglob("*") if file.is_file()) <= 1000
 

@@ -5,21 +5,17 @@ they lay on the card, for folders name stations. Archives wait beside it, and ar
 file has arrived is its size on disk, so nothing has to be remembered of a piece, and a killed server forgets none.
 """
 
-import errno
 import os
 import shutil
-import stat
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePath, PurePosixPath
-from typing import IO
 from uuid import UUID
 
 from deertrack.domain.errors import InputError, NoSpaceError, NotFoundError, TooLargeError
+from deertrack.services import archives
 from deertrack.services.ingest import FoundPhoto, Problem, StationRules, find_photos
 from deertrack.services.progress import Progress
 from deertrack.services.queue import defer_upload, run_options
@@ -31,20 +27,7 @@ from deertrack.vision.image_io import PHOTO_SUFFIXES
 
 PIECE = 8 * 2**20  # what the browser sends at a time
 LARGEST_PIECE = 64 * 2**20
-LARGEST_FILE = 200 * 2**20
-LARGEST_ARCHIVE = 20 * 2**30
-LARGEST_UPLOAD = 200 * 2**30
-MOST_FILES = 100_000
 
-_ARCHIVE = ".zip"
-_KEPT = PHOTO_SUFFIXES | {".json", ".csv"}
-_SPARE = 2**30  # left free on the disk: the database lives there too
-_RATIO = 100  # photos hardly pack at all; what packs better is a bomb
-_LONGEST_NAME, _LONGEST_PATH = (
-    200,
-    1000,
-)  # bytes; file systems take 255 and 4096, the home's own path among them
-_COPY = 2**20
 _ARCHIVES = ".archives"
 
 
@@ -94,32 +77,34 @@ def begin(db: Database, home: Path, name: str, files: Sequence[tuple[str, int]],
         TooLargeError: too many or too large.
         NoSpaceError: the disk has no room for them.
     """
-    if len(files) > MOST_FILES:
+    if len(files) > archives.MOST_FILES:
         raise TooLargeError(
-            f"expected at most {MOST_FILES:,} files, got {len(files):,}", hint="Send fewer at once."
+            f"expected at most {archives.MOST_FILES:,} files, got {len(files):,}", hint="Send fewer at once."
         )
     label = _label(name)
     wanted, left_out = [], []
     for n, (given, size) in enumerate(files):
-        path = clean_path(given)
-        if reason := _unwanted(path):
+        path = archives.clean_path(given)
+        if reason := archives.unwanted(path):
             left_out.append(LeftOut(given, reason))
             continue
-        most = LARGEST_ARCHIVE if path.suffix.lower() == _ARCHIVE else LARGEST_FILE
+        most = archives.LARGEST_ARCHIVE if archives.is_archive(path.name) else archives.LARGEST_FILE
         if size > most:
             raise TooLargeError(f"{given}: expected at most {most / 2**20:,.0f} MiB, got {size / 2**20:,.0f}")
         wanted.append(OfferedFile(n, path.as_posix(), size))
     _check_paths(wanted)
     total = sum(file.size for file in wanted)
-    if total > LARGEST_UPLOAD:
-        raise TooLargeError(f"expected at most {LARGEST_UPLOAD / 2**30:,.0f} GiB, got {total / 2**30:,.1f}")
+    if total > archives.LARGEST_UPLOAD:
+        raise TooLargeError(
+            f"expected at most {archives.LARGEST_UPLOAD / 2**30:,.0f} GiB, got {total / 2**30:,.1f}"
+        )
     digest = sha256(repr((label, sorted((f.path, f.size, f.n) for f in wanted))).encode()).digest()
     with db.transaction() as connection:
         upload_id, new = uploads.begin(connection, label, actor, digest, wanted)
         standing = _standing(home, _find(connection, upload_id), wanted)
-        packed = sum(file.size for file in wanted if _is_archive(file.path))
+        packed = sum(file.size for file in wanted if archives.is_archive(file.path))
         missing = total - sum(file.received for file in standing.files)
-        check_space(home, missing + packed)  # an archive is there twice while it is unpacked
+        archives.check_space(home, missing + packed)  # an archive is there twice while it is unpacked
     return Begun(standing, tuple(left_out), new)
 
 
@@ -195,7 +180,7 @@ def open_piece(db: Database, home: Path, upload_id: UUID, n: int, offset: int) -
             f"{file.path}: expected bytes from {there:,} on, got an offset of {offset:,}",
             hint=f"{there} bytes have arrived.",
         )
-    check_space(home, max(0, min(file.size - offset, LARGEST_PIECE)))  # others send too
+    archives.check_space(home, max(0, min(file.size - offset, LARGEST_PIECE)))  # others send too
     return Piece(file, Path(path), offset)
 
 
@@ -244,17 +229,17 @@ def finish(
         for file in missing:
             Path(_place(home, upload, file.path)).unlink(missing_ok=True)
         arrived = set(standing.files).difference(missing)
-        names = {file.path for file in arrived if not _is_archive(file.path)}
+        names = {file.path for file in arrived if not archives.is_archive(file.path)}
         size = 0
         for file in arrived:
-            if _is_archive(file.path):
-                with _open_archive(Path(_place(home, upload, file.path))) as archive:
-                    members, _ = _members(archive)
+            if archives.is_archive(file.path):
+                with archives.open_archive(Path(_place(home, upload, file.path))) as archive:
+                    members, _ = archives.members_of(archive)
                 names |= {path.as_posix() for path, _ in members}
                 size += sum(info.file_size for _, info in members)
-        check_space(home, size)
+        archives.check_space(home, size)
         if detections is not None:
-            detections = clean_path(detections).as_posix()
+            detections = archives.clean_path(detections).as_posix()
             if detections not in names or not detections.lower().endswith(".json"):
                 raise InputError(f"there is no detections file {detections!r:.200} among the files")
         if not any(PurePosixPath(name).suffix.lower() in PHOTO_SUFFIXES for name in names):
@@ -263,7 +248,7 @@ def finish(
                 hint=f"Photos end in {', '.join(sorted(PHOTO_SUFFIXES))}.",
             )
         if root is not None:
-            root = clean_path(root).as_posix() if root.strip("./") else ""
+            root = archives.clean_path(root).as_posix() if root.strip("./") else ""
             if not any(PurePosixPath(name).is_relative_to(root) for name in names):
                 raise InputError(f"there is no folder {root!r:.200} among the files")
         options = run_options(bool(detections), whole_photo, timezone, min_confidence, actor)
@@ -320,8 +305,8 @@ def make_ready(
     cards = _folder(home, upload_id) / upload.name
     left_out: list[Problem] = []
     for packed in sorted((_folder(home, upload_id) / _ARCHIVES).glob("**/*.zip"), key=str):
-        with _open_archive(packed) as archive:
-            left_out += _unpack(archive, cards, progress)
+        with archives.open_archive(packed) as archive:
+            left_out += archives.unpack(archive, cards, progress)
         packed.unlink()
     if root is None:
         root = station_root({photo.relative.parent for photo in find_photos([cards])}).as_posix()
@@ -338,65 +323,14 @@ def station_root(folders: Collection[PurePath]) -> PurePath:
     return shared if shared not in folders else PurePath(*shared.parts[:1])
 
 
-def clean_path(given: str) -> PurePosixPath:
-    """A path on a card as a relative path that stays below its folder; ``\\`` counts as ``/``.
-
-    Raises:
-        InputError: it is absolute, climbs out (``..``), is empty, or no name for a file.
-    """
-    text = given.replace("\\", "/")
-    parts = [part for part in text.split("/") if part not in ("", ".")]
-    drive = len(text) > 1 and text[1] == ":"
-    try:
-        long = (
-            max((len(part.encode()) for part in parts), default=0) > _LONGEST_NAME
-            or len(text.encode()) > _LONGEST_PATH
-        )
-    except UnicodeEncodeError:
-        long = True
-    if text.startswith("/") or drive or ".." in parts or not parts or long:
-        raise InputError(
-            f"expected a path below the card's folder, got {given!r:.200}",
-            hint=f"No drive, no leading /, no .., names of at most {_LONGEST_NAME} bytes.",
-        )
-    # A name that a terminal would obey, or that a database cannot hold, is no name.
-    return PurePosixPath(*("".join(c if c.isprintable() else "_" for c in part) for part in parts))
-
-
-def check_space(home: Path, size: int) -> None:
-    """Insist on so many free bytes beside some spare ones for the database.
-
-    Raises:
-        NoSpaceError: there are fewer.
-    """
-    there = next(folder for folder in (home, *home.parents) if folder.exists())
-    free = shutil.disk_usage(there).free
-    if size + _SPARE > free:
-        raise NoSpaceError(
-            f"expected {(size + _SPARE) / 2**30:,.1f} GiB of free disk, got {free / 2**30:,.1f}",
-            hint="Make room on the server, or send less at once.",
-        )
-
-
 def _label(name: str) -> str:
     words = " ".join(name.replace("\\", " ").replace("/", " ").replace(":", " ").split())
-    return str(clean_path(words.strip(". ") or "card"))
-
-
-def _unwanted(path: PurePosixPath) -> str:
-    """Why a file is not taken; empty if it is."""
-    if any(part.startswith((".", "@", "$", "__MACOSX")) for part in path.parts):
-        return "hidden"
-    if path.suffix.lower() not in _KEPT | {_ARCHIVE}:
-        return "neither a photo nor .json, .csv or .zip"
-    return ""
+    return str(archives.clean_path(words.strip(". ") or "card"))
 
 
 def _check_paths(files: Sequence[OfferedFile]) -> None:
     if not files:
-        raise InputError(
-            "expected photos, got none", hint=f"Taken are {', '.join(sorted(_KEPT | {_ARCHIVE}))}."
-        )
+        raise InputError("expected photos, got none", hint=f"Taken are {', '.join(sorted(archives.TAKEN))}.")
     times = Counter(file.path for file in files)
     deepest = {PurePosixPath(folder) for folder in {file.path.rpartition("/")[0] for file in files}}
     folders = {folder.as_posix() for deep in deepest for folder in (deep, *deep.parents)}
@@ -440,11 +374,7 @@ def _folder(home: Path, upload_id: UUID) -> Path:
 
 def _place(home: Path, upload: Upload, path: str) -> str:
     """Where a file of an upload lies. Of text, for there may be a hundred thousand."""
-    return f"{home}/uploads/{upload.id}/{_ARCHIVES if _is_archive(path) else upload.name}/{path}"
-
-
-def _is_archive(path: str) -> bool:
-    return path.lower().endswith(_ARCHIVE)
+    return f"{home}/uploads/{upload.id}/{_ARCHIVES if archives.is_archive(path) else upload.name}/{path}"
 
 
 def _size(path: str) -> int:
@@ -452,103 +382,3 @@ def _size(path: str) -> int:
         return os.stat(path).st_size  # noqa: PTH116 (three times as quick)
     except FileNotFoundError:
         return 0
-
-
-def _open_archive(path: Path) -> zipfile.ZipFile:
-    """An archive whose list of contents is worth reading: a forged one would fill the memory.
-
-    Raises:
-        InputError: it is none.
-        TooLargeError: it lists too much.
-    """
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 2**16 - 2**7))
-            end = file.read()
-        at, at64 = end.rfind(b"PK\5\6"), end.rfind(b"PK\6\6")
-        listed = int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
-        if at64 >= 0:
-            listed = max(listed % 0xFFFFFFFF, int.from_bytes(end[at64 + 40 : at64 + 48], "little"))
-        if listed > MOST_FILES * (_LONGEST_PATH + 100):
-            raise TooLargeError(f"{path.name}: expected at most {MOST_FILES:,} files in it")
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{path.name} is no archive that can be read: {error}") from None
-
-
-def _members(
-    archive: zipfile.ZipFile,
-) -> tuple[list[tuple[PurePosixPath, zipfile.ZipInfo]], list[Problem]]:
-    """What to unpack and where to, and what is left out.
-
-    Raises:
-        TooLargeError: too many files, too much, or packed too well to be photos.
-    """
-    name = Path(str(archive.filename)).name
-    infos = archive.infolist()
-    if len(infos) > MOST_FILES:
-        raise TooLargeError(f"{name}: expected at most {MOST_FILES:,} files in it, got {len(infos):,}")
-    members: dict[PurePosixPath, zipfile.ZipInfo] = {}
-    left_out = []
-    for info in infos:
-        if info.is_dir():
-            continue
-        try:
-            path = clean_path(info.filename)
-        except InputError as error:
-            left_out.append(Problem(f"{name}: {info.filename!r:.200}", error.message))
-            continue
-        reason = _unwanted(path)
-        if path.suffix.lower() == _ARCHIVE:
-            reason = "an archive in an archive"
-        elif stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
-            reason = "not a regular file"
-        elif info.flag_bits & 1:
-            reason = "locked with a password"
-        elif info.file_size > LARGEST_FILE:
-            reason = f"larger than {LARGEST_FILE / 2**20:.0f} MiB"
-        elif path in members:
-            reason = "twice in it"
-        if reason:
-            left_out.append(Problem(f"{name}: {path}", reason))
-        else:
-            members[path] = info
-    total = sum(info.file_size for info in members.values())
-    packed = max(sum(info.compress_size for info in members.values()), 1)
-    if total > LARGEST_UPLOAD or (total > LARGEST_FILE and total > _RATIO * packed):
-        raise TooLargeError(
-            f"{name} would unpack to {total / 2**30:,.1f} GiB, {total / packed:,.0f} times its size",
-            hint="Photos hardly pack at all; send the folder itself.",
-        )
-    return list(members.items()), left_out
-
-
-def _unpack(archive: zipfile.ZipFile, folder: Path, progress: Progress) -> Iterator[Problem]:
-    name = Path(str(archive.filename)).name
-    members, left_out = _members(archive)
-    check_space(folder, sum(info.file_size for _, info in members))
-    yield from left_out
-    progress.start("Unpacking", len(members))
-    for path, info in members:
-        target = folder / path
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(info) as packed, target.open("wb") as out:
-                _copy(packed, out, info.file_size)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            target.unlink(missing_ok=True)
-            yield Problem(f"{name}: {path}", f"is damaged: {error}")
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise NoSpaceError(f"{name}: the disk is full") from error
-            yield Problem(f"{name}: {path}", f"cannot be written: {error.strerror}")
-        progress.advance()
-
-
-def _copy(packed: IO[bytes], out: IO[bytes], most: int) -> None:
-    """Never more than the archive's list says, which was weighed."""
-    while data := packed.read(_COPY):
-        most -= len(data)
-        if most < 0:
-            raise zipfile.BadZipFile("it holds more than it says")
-        out.write(data)

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from deertrack.entry.web.access import Reviewer
 from deertrack.entry.web.once import Once
 from deertrack.entry.web.site import Site
-from deertrack.services import uploads
+from deertrack.services import archives, uploads
 from deertrack.storage.uploads import Upload
 
 _BUFFER = 2**20  # bytes written at a time: a thread is asked for each
@@ -89,7 +89,7 @@ def routes(site: Site) -> APIRouter:
     @router.put("/api/v1/uploads/{upload}/files/{n}", openapi_extra=_BYTES)
     async def put_piece(
         upload: UUID,
-        n: Annotated[int, Path(ge=0, lt=uploads.MOST_FILES)],
+        n: Annotated[int, Path(ge=0, lt=archives.MOST_FILES)],
         request: Request,
         _: Reviewer,
         offset: Annotated[int, Query(ge=0, le=2**53, description="Where in the file the bytes begin.")] = 0,
