@@ -160,6 +160,17 @@ def test_what_is_no_answer_is_refused_and_changes_nothing(
     assert waiting(client)[0]["id"] == first["id"]
 
 
+def test_after_many_answers_the_first_page_says_that_the_machine_could_learn(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deertrack.entry.web.pages.home._ENOUGH", 2)
+    first, second = waiting(client)[:2]
+    say(client, first["id"], "new")
+    assert "reid calibrate" not in client.get("/").text
+    say(client, second["id"], "new")
+    assert "You gave 2 answers" in client.get("/").text
+
+
 def test_merge_and_split_with_previews_over_http(client: TestClient) -> None:
     one, two = (item["number"] for item in client.get("/api/v1/individuals?limit=2").json()["items"])
     order = {"from": two, "into": one}

@@ -76,6 +76,12 @@ def list_edits(
     return History(total, tuple(Entry(edit, describe(edit), edit.undone_by is None) for edit in found))
 
 
+def answers_to_learn_from(db: Database) -> int:
+    """How many answers people gave since the machine last learned from them (``deertrack reid calibrate``)."""
+    with db.transaction() as connection:
+        return edits.answers_to_learn_from(connection)
+
+
 def last_edit(db: Database) -> int:
     """The number of the last change by a person; 0 if there was none."""
     with db.transaction() as connection:

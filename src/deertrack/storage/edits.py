@@ -116,6 +116,13 @@ def last_edit(connection: Connection) -> int:
     return int(row["id"])
 
 
+def answers_to_learn_from(connection: Connection) -> int:
+    """How many answers people gave since the last calibration."""
+    row = connection.execute(_SQL["answers_to_learn_from"]).fetchone()
+    assert row is not None
+    return int(row["answers"])
+
+
 def later_edit(connection: Connection, edit_id: int, thing: Thing, of: int) -> Edit | None:
     """The last edit after this one that touched the same thing, if there is one."""
     parameters = {"id": edit_id, "touching": _touching(thing, of)}

@@ -36,6 +36,12 @@ ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s
 -- name: last_edit
 SELECT coalesce(max(id), 0) AS id FROM edits
 
+-- name: answers_to_learn_from
+-- People's answers since the machine last learned what similarities mean.
+SELECT count(*) AS answers FROM edits
+WHERE kind IN ('assign', 'new', 'import names')
+  AND at > coalesce((SELECT max(at) FROM events WHERE kind = 'calibrate'), '-infinity')
+
 -- name: later_edit
 -- The last edit after this one that touched the same thing.
 SELECT e.id, e.at, e.actor, e.kind, e.detail, e.items, e.undoes, NULL::bigint AS undone_by
