@@ -27,7 +27,7 @@ else
 endif
 
 test: lint
-	$(BIN)/pytest -n 3
+	$(BIN)/pytest -n 2
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff format --check
