@@ -10,7 +10,7 @@ from deertrack.domain.embedding import EmbeddingVersion
 from deertrack.domain.errors import InputError, PackError
 from deertrack.domain.fusion import Weights
 from deertrack.formats.calibration import CalibrationFile, as_json, from_json, read_calibration
-from deertrack.storage import catalogue, embeddings, profiles, validations
+from deertrack.storage import catalogue, embeddings, profiles, sightings, validations
 from deertrack.storage.db import Connection, Database
 from deertrack.storage.embeddings import RegisteredVersion
 from deertrack.vision.model_packs import Pack
@@ -199,6 +199,7 @@ def keep_curves(
         for name, curve in content.curves.items()
     }
     with db.transaction() as connection:
+        sightings.lock_deciding(connection)  # two runs that begin at once keep them once
         kept = catalogue.get_setting(connection, catalogue.CALIBRATION) or {}
         if {**kept, **news} != kept:
             catalogue.put_setting(connection, catalogue.CALIBRATION, {**kept, **news})
